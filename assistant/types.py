@@ -1,0 +1,224 @@
+"""Values of the service. The JSON forms here are the public contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from indexes.types import FloatArray, Language, Span
+
+DEFAULT_TENANT = "default"
+DEFAULT_COLLECTION = "default"
+
+
+class AnswerKind(StrEnum):
+    """What the assistant decided to do; in the order the policy considers them."""
+
+    SMALLTALK = "smalltalk"
+    HANDOFF = "handoff"
+    FAQ = "faq"
+    GROUNDED = "grounded"
+    CLARIFY = "clarify"
+    ABSTAIN = "abstain"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a request may see. ``tags`` empty: everything in the collection;
+    else only items that carry at least one of them."""
+
+    tenant: str = DEFAULT_TENANT
+    collection: str = DEFAULT_COLLECTION
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One past exchange: the question as asked, as understood, and what was answered."""
+
+    question: str
+    standalone: str
+    answer: str
+    kind: AnswerKind
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question in its conversation. ``history`` is oldest first."""
+
+    text: str
+    scope: Scope = Scope()
+    conversation_id: str | None = None
+    history: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Evidence: ``quote == document.text[start:end]``."""
+
+    document_id: str
+    title: str
+    source: str
+    chunk_id: str
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A close question or passage offered instead of an answer; ``score`` in [0, 1]."""
+
+    id: str
+    question: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The one answer shape, everywhere. ``confidence`` is a calibrated probability in [0, 1]."""
+
+    answer: str
+    kind: AnswerKind
+    confidence: float
+    language: Language
+    faq_id: str | None = None
+    citations: tuple[Citation, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    conversation_id: str = ""
+    model_versions: Mapping[str, str] = field(default_factory=dict)
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contract's JSON object (plain dicts, lists, strings and numbers)."""
+        data = asdict(self)
+        data["kind"] = self.kind.value
+        data["citations"] = list(data["citations"])
+        data["candidates"] = list(data["candidates"])
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A quotable sentence of a chunk. ``vector``: float32 (dim,), unit length, pooled in context."""
+
+    span: Span
+    text: str
+    vector: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHit:
+    """A retrieved chunk with what answering needs. Scores as in ``indexes.types.Hit``."""
+
+    chunk_id: int
+    document_id: str
+    title: str
+    source: str
+    language: Language
+    start: int
+    end: int
+    text: str
+    heading_path: tuple[str, ...]
+    page: int | None
+    sentences: tuple[Sentence, ...]
+    score: float
+    cosine: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaqHit:
+    """A retrieved FAQ entry: ``matched`` is the wording that matched, ``question`` the approved one.
+
+    ``answer == document.text[start:end]`` of document ``document_id``.
+    """
+
+    faq_id: str
+    question: str
+    matched: str
+    answer: str
+    language: Language
+    document_id: str
+    title: str
+    source: str
+    start: int
+    end: int
+    score: float
+    cosine: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Evidence for one query, best first."""
+
+    chunks: tuple[ChunkHit, ...]
+    faqs: tuple[FaqHit, ...]
+
+
+FileStatus = Literal["added", "replaced", "unchanged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file of an ingest. ``reason`` is set when it failed."""
+
+    source: str
+    status: FileStatus
+    reason: str | None = None
+    document_id: str | None = None
+    chunks: int = 0
+    faq_entries: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """The outcome of an ingest, in the order the files were met."""
+
+    collection: str
+    files: tuple[FileResult, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[FileResult, ...]:
+        return tuple(f for f in self.files if f.status == "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestProgress:
+    """Told after each file: ``done`` of ``total`` files, and how the latest one went."""
+
+    done: int
+    total: int
+    latest: FileResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    tenant: str
+    name: str
+    documents: int
+    chunks: int
+    faq_entries: int
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """A stored document without its text."""
+
+    document_id: str
+    collection: str
+    source: str
+    title: str
+    language: Language
+    media_type: str
+    characters: int
+    chunks: int
+    faq_entries: int
+    tags: tuple[str, ...]
+    created_at: str

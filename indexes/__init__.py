@@ -1,0 +1,1 @@
+"""Retrieval: from files to ranked passages. Never imports ``assistant``."""
