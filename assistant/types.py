@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -111,7 +111,10 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class ChunkHit:
-    """A retrieved chunk with what answering needs. Scores as in ``indexes.types.Hit``."""
+    """A retrieved chunk with what answering needs. Scores as in ``indexes.types.Hit``.
+
+    ``sentences`` may decode itself on first use (``assistant.storage.Sentences``).
+    """
 
     chunk_id: int
     document_id: str
@@ -123,7 +126,7 @@ class ChunkHit:
     text: str
     heading_path: tuple[str, ...]
     page: int | None
-    sentences: tuple[Sentence, ...]
+    sentences: Sequence[Sentence]
     score: float
     cosine: float
     coverage: float
@@ -190,11 +193,18 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True)
 class IngestProgress:
-    """Told after each file: ``done`` of ``total`` files, and how the latest one went."""
+    """Told after each file: ``done`` of ``total`` files, and how the latest one went.
+
+    Also told while a long file is being encoded: then ``latest`` is None, and ``current`` is its
+    source with ``chunks_done`` of ``chunks_total``.
+    """
 
     done: int
     total: int
     latest: FileResult | None
+    current: str = ""
+    chunks_done: int = 0
+    chunks_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
