@@ -1,0 +1,97 @@
+"""Text to index terms: the same function when texts are indexed and when they are searched."""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Any
+
+ANALYZER_VERSION = "1"
+"""Part of an index's manifest; raise it whenever ``Analyzer.tokens`` changes its output."""
+
+MAX_TOKEN_CHARS = 40
+"""Longer runs (base64, a key held down) are cut: nobody searches for their tail."""
+
+_HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_PIECES = re.compile(
+    rf"(?P<han>[{_HAN}]+)"
+    rf"|(?P<number>\d+(?:[.,]\d+)*(?!(?![{_HAN}])[^\W_]))"
+    rf"|(?P<word>(?:(?![{_HAN}])[^\W_])+(?:['’](?:(?![{_HAN}])[^\W\d_])+)?)"
+)
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+
+
+class Analyzer:
+    """Turns text into terms; thread-safe.
+
+    NFKC, lower case, traditional folded to simplified characters (opencc); runs of Han
+    characters become words (jieba's search mode: long words and the words inside them); Latin words
+    are stemmed (Snowball English); ``1,000.50`` and ``1000.5`` are the same number.
+    """
+
+    version = ANALYZER_VERSION
+
+    @cached_property
+    def _simplify(self) -> Any:
+        import opencc
+
+        return opencc.OpenCC("t2s").convert
+
+    @cached_property
+    def _segment(self) -> Any:
+        import rjieba
+
+        return rjieba.cut_for_search
+
+    @cached_property
+    def _stem(self) -> Callable[[str], str]:
+        import Stemmer
+
+        stemmer = Stemmer.Stemmer("english", 0)
+        lock = threading.Lock()  # a Stemmer object may not be shared between threads unguarded
+
+        @lru_cache(maxsize=65536)
+        def stem(word: str) -> str:
+            with lock:
+                return str(stemmer.stemWord(word))
+
+        return stem
+
+    def simplify(self, text: str) -> str:
+        """Return ``text`` with traditional Chinese characters folded to simplified ones."""
+        return str(self._simplify(text))
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the terms of ``text`` in reading order, repeats included.
+
+        Never raises: lone surrogates and control characters separate words.
+        """
+        clean = unicodedata.normalize("NFKC", _SURROGATES.sub(" ", text)).lower()
+        terms: list[str] = []
+        for match in _PIECES.finditer(clean):
+            piece = match.group()
+            if match.lastgroup == "han":
+                terms.extend(self._segment(self._simplify(piece)))
+            elif match.lastgroup == "number":
+                terms.append(_number(piece))
+            else:
+                terms.append(self._word(piece))
+        return terms
+
+    def _word(self, word: str) -> str:
+        return self._stem(word.replace("’", "'")[:MAX_TOKEN_CHARS])
+
+
+def _number(text: str) -> str:
+    """Drop thousands separators and the zeros that end a decimal fraction."""
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    whole, dot, fraction = text.partition(".")
+    if dot and fraction.isdigit():
+        fraction = fraction.rstrip("0")
+        text = f"{whole}.{fraction}" if fraction else whole
+    return text[:MAX_TOKEN_CHARS]

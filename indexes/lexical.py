@@ -1,0 +1,245 @@
+"""BM25 over numpy postings: exact scores for every text, also right after an addition.
+
+Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with
+Lucene's never-negative idf. Postings keep plain term frequencies; idf and the average length are
+applied when searching, so an index in several segments scores as one index would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexes.types import FloatArray
+
+K1 = 1.2
+B = 0.75
+MAX_FREQUENCY = 255
+"""Frequencies are stored in a byte; beyond this BM25 has saturated (tf / (tf + k1) > 0.995)."""
+
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Vocabulary:
+    """Terms to ids, append-only; one writer at a time, any number of readers."""
+
+    def __init__(self, terms: Iterable[str] = ()) -> None:
+        self._ids: dict[str, int] = {term: i for i, term in enumerate(terms)}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, term: str) -> bool:
+        return term in self._ids
+
+    def id_of(self, term: str) -> int:
+        """Return the id of ``term``, or -1."""
+        return self._ids.get(term, -1)
+
+    def intern(self, terms: Iterable[str]) -> list[int]:
+        """Return the ids of ``terms``, adding those not yet known."""
+        ids = self._ids
+        return [ids.setdefault(term, len(ids)) for term in terms]
+
+    def terms(self) -> list[str]:
+        """Return all terms in the order of their ids."""
+        return list(self._ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """Which rows hold which term, how often.
+
+    ``terms``: int64 (t,), ascending term ids. The rows of ``terms[i]`` are
+    ``rows[offsets[i]:offsets[i + 1]]`` (int32, ascending), their frequencies in ``counts`` (uint8)
+    alongside. ``lengths``: int32 (n,), terms per row, repeats included.
+    """
+
+    terms: Int64Array
+    offsets: Int64Array
+    rows: Int32Array
+    counts: NDArray[np.uint8]
+    lengths: Int32Array
+
+    def slice_of(self, term_id: int) -> slice:
+        """Return where the postings of ``term_id`` lie; an empty slice if no row has it."""
+        at = int(self.terms.searchsorted(term_id))
+        if term_id < 0 or at == self.terms.size or self.terms[at] != term_id:
+            return slice(0, 0)
+        return slice(int(self.offsets[at]), int(self.offsets[at + 1]))
+
+    def frequencies_of(self, removed: BoolArray) -> dict[int, int]:
+        """Return how many of the ``removed`` rows (bool (n,)) hold each term."""
+        hits = np.flatnonzero(removed[self.rows])
+        at = np.searchsorted(self.offsets, hits, side="right") - 1
+        found, counts = np.unique(at, return_counts=True)
+        return dict(zip(self.terms[found].tolist(), counts.tolist(), strict=True))
+
+
+def build_postings(term_ids: Int64Array, lengths: Int32Array) -> Postings:
+    """Invert texts. ``term_ids``: int64, the terms of all texts end to end; ``lengths``: (n,)."""
+    n = lengths.size
+    rows = np.repeat(np.arange(n, dtype=np.int64), lengths)
+    # One sortable key a pair: term first, then row.
+    keys, counts = np.unique(term_ids * max(n, 1) + rows, return_counts=True)
+    terms, starts = np.unique(keys // max(n, 1), return_index=True)
+    return Postings(
+        terms=terms,
+        offsets=np.append(starts, keys.size).astype(np.int64),
+        rows=(keys % max(n, 1)).astype(np.int32),
+        counts=np.minimum(counts, MAX_FREQUENCY).astype(np.uint8),
+        lengths=lengths.astype(np.int32),
+    )
+
+
+def merge_postings(parts: Sequence[Postings], keeps: Sequence[BoolArray]) -> Postings:
+    """Join segments into one, leaving out rows whose ``keep`` is False; row order is kept."""
+    terms, rows, counts, lengths = [], [], [], []
+    start = 0
+    for part, keep in zip(parts, keeps, strict=True):
+        new_row = np.cumsum(keep) - 1 + start
+        kept = keep[part.rows]
+        terms.append(np.repeat(part.terms, np.diff(part.offsets))[kept])
+        rows.append(new_row[part.rows[kept]])
+        counts.append(part.counts[kept])
+        lengths.append(part.lengths[keep])
+        start += int(keep.sum())
+    all_terms = np.concatenate(terms)
+    # Stable: within a term, rows stay ascending since the parts come in order.
+    order = np.argsort(all_terms, kind="stable")
+    unique, starts = np.unique(all_terms[order], return_index=True)
+    return Postings(
+        terms=unique,
+        offsets=np.append(starts, order.size).astype(np.int64),
+        rows=np.concatenate(rows)[order].astype(np.int32),
+        counts=np.concatenate(counts)[order],
+        lengths=np.concatenate(lengths),
+    )
+
+
+def relabel_postings(postings: Postings, new_ids: Int64Array) -> Postings:
+    """Return the same postings with term ``terms[i]`` known as ``new_ids[i]``."""
+    order = np.argsort(new_ids)
+    sizes = np.diff(postings.offsets)
+    # The slices in their new order, as one gather.
+    shift = np.repeat(postings.offsets[:-1][order], sizes[order])
+    offsets = np.concatenate(([0], np.cumsum(sizes[order])))
+    gather = shift + np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes[order])
+    return Postings(
+        new_ids[order], offsets, postings.rows[gather], postings.counts[gather], postings.lengths
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalSegment:
+    """Postings with what deletions took away: ``alive`` rows and frequencies lost per term."""
+
+    postings: Postings
+    removed: Mapping[int, int]
+    count: int
+    total_length: int
+
+    @classmethod
+    def of(cls, postings: Postings) -> LexicalSegment:
+        return cls(postings, {}, postings.lengths.size, int(postings.lengths.sum()))
+
+    def without(self, gone: BoolArray) -> LexicalSegment:
+        """Return this segment's statistics less the rows of ``gone`` (bool (n,), so far alive)."""
+        removed = dict(self.removed)
+        for term, count in self.postings.frequencies_of(gone).items():
+            removed[term] = removed.get(term, 0) + count
+        lost = int(self.postings.lengths[gone].sum())
+        return LexicalSegment(
+            self.postings, removed, self.count - int(gone.sum()), self.total_length - lost
+        )
+
+    def document_frequency(self, term_id: int) -> int:
+        """Return how many living rows hold the term."""
+        where = self.postings.slice_of(term_id)
+        return int(where.stop - where.start) - self.removed.get(term_id, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedQuery:
+    """A query against one state of the corpus: ``terms`` with their weights (idf × repeats).
+
+    ``best`` is the score no text can exceed: the sum of all weights, those of unknown terms
+    included.
+    """
+
+    terms: tuple[tuple[int, float], ...]
+    best: float
+
+
+class LexicalSearcher:
+    """BM25 over segments that together form one corpus. Immutable and thread-safe."""
+
+    def __init__(
+        self,
+        segments: Sequence[LexicalSegment],
+        vocabulary: Vocabulary,
+        *,
+        k1: float = K1,
+        b: float = B,
+    ) -> None:
+        self._segments = tuple(segments)
+        self._vocabulary = vocabulary
+        self._count = sum(s.count for s in segments)
+        total = sum(s.total_length for s in segments)
+        average = total / self._count if total else 1.0
+        self._norms = tuple(
+            (k1 * (1 - b) + k1 * b / average * s.postings.lengths).astype(np.float32)
+            for s in segments
+        )
+
+    def weigh(self, tokens: Iterable[str]) -> WeightedQuery:
+        """Look the terms of a query up and weigh them by their rarity in the whole corpus."""
+        repeats: dict[str, int] = {}
+        for token in tokens:
+            repeats[token] = repeats.get(token, 0) + 1
+        terms: list[tuple[int, float]] = []
+        best = 0.0
+        for token, times in repeats.items():
+            term_id = self._vocabulary.id_of(token)
+            frequency = sum(s.document_frequency(term_id) for s in self._segments)
+            weight = times * self._idf(frequency)
+            best += weight
+            if frequency:
+                terms.append((term_id, weight))
+        return WeightedQuery(tuple(terms), best)
+
+    def _idf(self, frequency: int) -> float:
+        return float(np.log1p((self._count - frequency + 0.5) / (frequency + 0.5)))
+
+    def scores(self, query: WeightedQuery, segment: int) -> FloatArray:
+        """Return float32 (n,): the BM25 score of every row of a segment, in [0, query.best]."""
+        postings = self._segments[segment].postings
+        norms = self._norms[segment]
+        scores = np.zeros(postings.lengths.size, dtype=np.float32)
+        for term_id, weight in query.terms:
+            where = postings.slice_of(term_id)
+            rows = postings.rows[where]
+            counts = postings.counts[where].astype(np.float32)
+            # Rows are unique within a term, so += on a gather adds each exactly once.
+            scores[rows] += np.float32(weight) * counts / (counts + norms[rows])
+        return scores
+
+
+def top_rows(scores: FloatArray, count: int, allowed: BoolArray | None = None) -> Int64Array:
+    """Return the rows of the ``count`` best positive scores (float32 (n,)), in no set order.
+
+    Only where ``allowed`` (bool (n,)) is True; fewer when fewer are positive.
+    """
+    rows = np.flatnonzero(scores if allowed is None else np.where(allowed, scores, 0))
+    if rows.size <= count:
+        return rows
+    found = scores[rows]
+    bar = np.partition(found, rows.size - count)[rows.size - count]
+    above = rows[found > bar]
+    ties = rows[found == bar][: count - above.size]
+    return np.concatenate((above, ties))
