@@ -156,10 +156,11 @@ class FaqHit:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Evidence for one query, best first."""
+    """Evidence for one query, best first. ``terms``: its tokens with their weight (idf)."""
 
     chunks: tuple[ChunkHit, ...]
     faqs: tuple[FaqHit, ...]
+    terms: Mapping[str, float] = field(default_factory=dict)
 
 
 FileStatus = Literal["added", "replaced", "unchanged", "failed"]

@@ -1,0 +1,206 @@
+"""The one path from a question to an answer, for one question or many at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from assistant.dialogue import replies
+from assistant.dialogue.followup import is_follow_up, is_fragment, rewrites
+from assistant.dialogue.normalise import normalise
+from assistant.dialogue.policy import Assessment, Decision, Policy, Understood
+from assistant.dialogue.rules import Rules
+from assistant.types import Answer, AnswerKind, Question, Retrieved, Scope
+from indexes.language import detect_language
+from indexes.types import FloatArray, Language
+
+_SMALLTALK_LIMIT = 80
+_HANDOFF_LIMIT = 600
+_RETRIEVE = 10
+
+
+class QueryEncoder(Protocol):
+    """Turns questions into unit vectors (n, dim), float32."""
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
+
+
+class Evidence(Protocol):
+    """Finds evidence; one ``Retrieved`` a query, in order."""
+
+    def search(
+        self, scope: Scope, texts: Sequence[str], vectors: FloatArray, k: int
+    ) -> list[Retrieved]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer, and the question as it was understood (for the next follow-up)."""
+
+    answer: Answer
+    standalone: str
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A question under way: its reading(s) of the words, the most literal first."""
+
+    question: Question
+    language: Language
+    readings: tuple[str, ...]
+    decided: Decision | None = None
+    standalone: str = ""
+    empty: bool = False
+
+
+class Dialogue:
+    """Answers questions. Thread-safe: it keeps no state between calls."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        evidence: Evidence,
+        policy: Policy,
+        rules: Rules,
+        *,
+        question_limit: int,
+        handoff_contact: str,
+        model_versions: Mapping[str, str],
+    ) -> None:
+        self._encoder = encoder
+        self._evidence = evidence
+        self._policy = policy
+        self._rules = rules
+        self._limit = question_limit
+        self._contact = handoff_contact
+        self._versions = dict(model_versions)
+
+    def answer_many(self, questions: Sequence[Question]) -> list[Outcome]:
+        """Answer in order. ``timings_ms`` of a batch are shares of the whole.
+
+        Raises ``InvalidInputError`` for an unusable question (see ``normalise``).
+        """
+        clock = _Clock(len(questions))
+        pending = [self._understand(q) for q in questions]
+        clock.lap("understand")
+        open_ = [p for p in pending if p.decided is None]
+        if open_:
+            texts = [r for p in open_ for r in p.readings]
+            vectors = self._encoder.encode_queries(texts)
+            clock.lap("encode")
+            found = self._search(open_, texts, vectors)
+            clock.lap("retrieve")
+            self._decide(open_, texts, vectors, found)
+            clock.lap("decide")
+        timings = clock.timings()
+        return [Outcome(self._finish(p, timings), p.standalone) for p in pending]
+
+    def _understand(self, question: Question) -> _Pending:
+        text = normalise(question.text, self._limit)
+        language = detect_language(text)
+        pending = _Pending(question, language, (text,), standalone=text)
+        if len(text) <= _HANDOFF_LIMIT and self._rules.wants_person(text):
+            reply = self._rules.handoff_reply(language, self._contact)
+            pending.decided = Decision(AnswerKind.HANDOFF, 1.0, reply)
+        elif len(text) <= _SMALLTALK_LIMIT and (reply_ := self._rules.smalltalk(text)):
+            pending.decided = Decision(AnswerKind.SMALLTALK, 1.0, reply_.in_language(language))
+        elif is_follow_up(text, question.history):
+            pending.readings = rewrites(text, question.history)
+        elif question.history and is_fragment(text):
+            pending.readings = (*rewrites(text, question.history), text)
+        if pending.decided and question.history:
+            # "Thanks" between two questions must not become what a follow-up leans on.
+            pending.standalone = question.history[-1].standalone
+        return pending
+
+    def _search(
+        self, pending: Sequence[_Pending], texts: Sequence[str], vectors: FloatArray
+    ) -> list[Retrieved]:
+        owners = [p.question.scope for p in pending for _ in p.readings]
+        found: list[Retrieved | None] = [None] * len(texts)
+        for scope in dict.fromkeys(owners):
+            rows = [i for i, owner in enumerate(owners) if owner == scope]
+            results = self._evidence.search(
+                scope, [texts[i] for i in rows], vectors[rows], _RETRIEVE
+            )
+            for i, result in zip(rows, results, strict=True):
+                found[i] = result
+        return [f for f in found if f is not None]
+
+    def _decide(
+        self,
+        pending: Sequence[_Pending],
+        texts: Sequence[str],
+        vectors: FloatArray,
+        found: Sequence[Retrieved],
+    ) -> None:
+        at = 0
+        for p in pending:
+            rows = range(at, at + len(p.readings))
+            at = rows.stop
+            read = [self._assess(texts[i], p.language, vectors[i], found[i]) for i in rows]
+            best = max(read, key=lambda r: r.assessment.best)
+            p.decided = self._policy.decide(best.question, best.found, best.assessment)
+            p.standalone = best.question.text
+            p.empty = not best.found.chunks and not best.found.faqs
+
+    def _assess(
+        self, text: str, language: Language, vector: FloatArray, found: Retrieved
+    ) -> _Reading:
+        question = Understood(text, language, vector)
+        return _Reading(question, found, self._policy.assess(question, found))
+
+    def _finish(self, pending: _Pending, timings: Mapping[str, float]) -> Answer:
+        decision = pending.decided
+        if decision is None:
+            raise AssertionError("every pending question is decided before it is finished")
+        return Answer(
+            answer=decision.text or _own_words(decision, pending),
+            kind=decision.kind,
+            confidence=round(decision.confidence, 4),
+            language=pending.language,
+            faq_id=decision.faq_id,
+            citations=decision.citations,
+            candidates=decision.candidates,
+            conversation_id=pending.question.conversation_id or "",
+            model_versions=self._versions,
+            timings_ms=timings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    question: Understood
+    found: Retrieved
+    assessment: Assessment
+
+
+def _own_words(decision: Decision, pending: _Pending) -> str:
+    if decision.kind is AnswerKind.CLARIFY:
+        return replies.clarify(pending.language, decision.candidates)
+    if pending.empty:
+        return replies.empty_collection(pending.language)
+    return replies.abstain(pending.language)
+
+
+class _Clock:
+    """Wall time of each step, in milliseconds a question."""
+
+    def __init__(self, questions: int) -> None:
+        self._questions = max(1, questions)
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name] = now - self._last
+        self._last = now
+
+    def timings(self) -> dict[str, float]:
+        rows: Iterable[tuple[str, float]] = (
+            *self._laps.items(),
+            ("total", self._last - self._start),
+        )
+        return {name: round(1000 * s / self._questions, 3) for name, s in rows}

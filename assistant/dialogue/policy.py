@@ -1,0 +1,159 @@
+"""The decision: faq, grounded, clarify or abstain, from calibrated probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assistant.dialogue.compose import Draft, Tokenise, compose
+from assistant.dialogue.confidence import Calibration, faq_features, grounded_features
+from assistant.types import AnswerKind, Candidate, ChunkHit, Citation, FaqHit, Retrieved
+from indexes.types import FloatArray, Language
+
+MAX_CANDIDATES = 3
+_SAME_TOPIC_COSINE = 0.015
+_FEW_TERMS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Lowest probability at which each way of answering is taken, and to ask back."""
+
+    faq: float
+    grounded: float
+    clarify: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, with all that the answer needs but its words for asking back."""
+
+    kind: AnswerKind
+    confidence: float
+    text: str = ""
+    faq_id: str | None = None
+    citations: tuple[Citation, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A question ready to decide on. ``vector``: float32 (dim,), unit length."""
+
+    text: str
+    language: Language
+    vector: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """How far each way of answering can be trusted for one question."""
+
+    faq_probability: float
+    grounded_probability: float
+    draft: Draft | None
+
+    @property
+    def best(self) -> float:
+        return max(self.faq_probability, self.grounded_probability)
+
+
+class Policy:
+    """Weighs evidence and decides. Stateless and thread-safe."""
+
+    def __init__(self, calibration: Calibration, tokenise: Tokenise, thresholds: Thresholds):
+        self._calibration = calibration
+        self._tokenise = tokenise
+        self._thresholds = thresholds
+
+    def assess(self, question: Understood, found: Retrieved) -> Assessment:
+        """Compute the calibrated probabilities and the draft they speak of."""
+        values = faq_values(question, found, self._tokenise)
+        faq = self._calibration.faq.probability(values) if values else 0.0
+        draft, grounded_values_ = draft_and_values(question, found, self._tokenise)
+        grounded = (
+            self._calibration.grounded.probability(grounded_values_) if grounded_values_ else 0.0
+        )
+        return Assessment(faq, grounded, draft)
+
+    def decide(self, question: Understood, found: Retrieved, seen: Assessment) -> Decision:
+        """Take the first way of answering that is trusted enough."""
+        limits = self._thresholds
+        if seen.faq_probability >= limits.faq:
+            if _ambiguous(found):
+                return _clarify(found, seen.faq_probability)
+            return _answer_from_faq(found.faqs[0], seen.faq_probability, found)
+        if seen.draft and seen.grounded_probability >= limits.grounded:
+            return Decision(
+                AnswerKind.GROUNDED,
+                seen.grounded_probability,
+                seen.draft.text,
+                citations=seen.draft.citations,
+                candidates=_candidates(found)[:MAX_CANDIDATES],
+            )
+        if seen.best >= limits.clarify:
+            return _clarify(found, seen.best)
+        return Decision(AnswerKind.ABSTAIN, seen.best, candidates=_candidates(found))
+
+
+def faq_values(question: Understood, found: Retrieved, tokenise: Tokenise) -> list[float]:
+    """Features of the FAQ way, or an empty list when there is no entry."""
+    if not found.faqs:
+        return []
+    matched = tokenise(found.faqs[0].matched)
+    return faq_features(found.faqs, found.terms, matched, question.language)
+
+
+def draft_and_values(
+    question: Understood, found: Retrieved, tokenise: Tokenise
+) -> tuple[Draft | None, list[float]]:
+    """The draft and the features of the grounded way, or ``None`` and an empty list."""
+    if not found.chunks:
+        return None, []
+    draft = compose(question.vector, found.terms, found.chunks, tokenise, question.language)
+    if draft is None:
+        return None, []
+    best = draft.best
+    values = grounded_features(
+        found.chunks, found.terms, best.cosine, best.terms, question.language
+    )
+    return draft, values
+
+
+def _ambiguous(found: Retrieved) -> bool:
+    """A word or two that several entries fit equally well asks for a question back."""
+    if len(found.terms) > _FEW_TERMS or len(found.faqs) < 2:
+        return False
+    first, second = found.faqs[0], found.faqs[1]
+    return first.cosine - second.cosine < _SAME_TOPIC_COSINE
+
+
+def _answer_from_faq(hit: FaqHit, probability: float, found: Retrieved) -> Decision:
+    citation = Citation(
+        hit.document_id, hit.title, hit.source, hit.faq_id, hit.start, hit.end, hit.answer
+    )
+    others = tuple(c for c in _candidates(found) if c.id != hit.faq_id)
+    return Decision(
+        AnswerKind.FAQ, probability, hit.answer, hit.faq_id, (citation,), others[:MAX_CANDIDATES]
+    )
+
+
+def _clarify(found: Retrieved, probability: float) -> Decision:
+    candidates = _candidates(found)
+    if not candidates:
+        return Decision(AnswerKind.ABSTAIN, probability)
+    return Decision(AnswerKind.CLARIFY, probability, candidates=candidates)
+
+
+def _candidates(found: Retrieved) -> tuple[Candidate, ...]:
+    """The closest entries and passages, by fused score, one of a kind each."""
+    scored = [Candidate(h.faq_id, h.question, round(h.score, 4)) for h in found.faqs]
+    scored += [Candidate(str(h.chunk_id), _label(h), round(h.score, 4)) for h in found.chunks]
+    scored.sort(key=lambda c: -c.score)
+    seen: dict[str, Candidate] = {}
+    for candidate in scored:
+        seen.setdefault(candidate.question, candidate)
+    return tuple(seen.values())[:MAX_CANDIDATES]
+
+
+def _label(hit: ChunkHit) -> str:
+    return " › ".join(dict.fromkeys((hit.title, *hit.heading_path)))

@@ -1,0 +1,53 @@
+"""Calibrators: probabilities, thresholds by error rate, refusal of a foreign fit."""
+
+import math
+
+import pytest
+
+from assistant.dialogue.confidence import (
+    FAQ_FEATURES,
+    Calibration,
+    Calibrator,
+    RiskPoint,
+    weighted_share,
+)
+
+CURVE = tuple(
+    RiskPoint(t, c, r) for t, c, r in [(0.9, 0.2, 0.02), (0.6, 0.5, 0.08), (0.2, 0.9, 0.3)]
+)
+
+
+def test_probability_is_the_logistic_function() -> None:
+    calibrator = Calibrator(("a", "b"), (2.0, -1.0), 0.5, CURVE)
+    assert calibrator.probability([1.0, 0.5]) == pytest.approx(1 / (1 + math.exp(-2.0)))
+    assert 0 <= calibrator.probability([-1e9, 0]) < calibrator.probability([1e9, 0]) <= 1
+    with pytest.raises(ValueError, match="1 features given, 2 expected"):
+        calibrator.probability([1.0])
+
+
+def test_threshold_is_the_lowest_within_the_error_rate() -> None:
+    calibrator = Calibrator(("a",), (1.0,), 0.0, CURVE)
+    assert calibrator.threshold(0.1) == 0.6
+    assert calibrator.threshold(0.05) == 0.9
+    assert calibrator.threshold(0.5) == 0.2
+    assert calibrator.threshold(0.001) == 0.9  # unreachable: the strictest there is
+
+
+def test_packaged_calibration_fits_this_code() -> None:
+    calibration = Calibration.load()
+    assert calibration.faq.features == FAQ_FEATURES
+    for way in (calibration.faq, calibration.grounded):
+        risks = [p.risk for p in sorted(way.curve, key=lambda p: -p.threshold)]
+        assert risks == sorted(risks), "risk must not fall as the threshold is lowered"
+        assert way.threshold(0.02) >= way.threshold(0.1) >= way.threshold(0.3)
+
+
+def test_a_calibration_of_other_features_is_refused() -> None:
+    data = {"features": ["x"], "weights": [1.0], "bias": 0.0, "curve": []}
+    with pytest.raises(ValueError, match="has features"):
+        Calibration.from_json({"version": "1", "encoder": "e", "faq": data, "grounded": data})
+
+
+def test_weighted_share() -> None:
+    assert weighted_share({"a": 3.0, "b": 1.0}, frozenset("a")) == 0.75
+    assert weighted_share({}, frozenset("a")) == 0.0

@@ -1,0 +1,1 @@
+"""Training, export gates and calibration. Nothing imports this package; torch lives here."""
