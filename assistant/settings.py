@@ -58,6 +58,12 @@ class Settings(BaseSettings):
         lt=1,
         description="Share of answered questions that may be wrong; sets the abstention threshold.",
     )
+    clarify_error_rate: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="As error_rate, but for offering the closest matches instead of abstaining.",
+    )
     queue_size: int = Field(
         default=256, ge=1, le=100_000, description="Encoding requests waiting at most."
     )

@@ -1,0 +1,260 @@
+"""The composition root: the one place that wires storage, models, indexes and dialogue together."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from assistant.errors import BusyError
+from assistant.settings import Settings
+from assistant.storage import ConversationInfo, Storage, StoredDocument, StoredTurn
+from assistant.types import (
+    Answer,
+    AnswerKind,
+    CollectionInfo,
+    DocumentInfo,
+    FileResult,
+    IngestProgress,
+    IngestReport,
+    Question,
+    Scope,
+)
+
+if TYPE_CHECKING:
+    from assistant.dialogue.engine import Dialogue, Outcome
+    from assistant.ingest import Ingestor
+    from assistant.knowledge import Knowledge
+    from assistant.models.encoder import Encoder
+    from indexes.analysis import Analyzer
+
+_PIECES = re.compile(r"[^。！？.!?\n]*[。！？.!?\n]+\s*|[^。！？.!?\n]+$")
+_GAPS = frozenset({AnswerKind.ABSTAIN})
+
+
+class Runtime:
+    """Everything the page, the API and the command line do. Thread-safe.
+
+    Models load on first use, so that commands that need none start at once.
+    """
+
+    def __init__(self, settings: Settings, storage: Storage) -> None:
+        self.settings = settings
+        self.storage = storage
+        self._making = threading.RLock()
+        self._closed = False
+
+    @classmethod
+    def open(cls, settings: Settings) -> Runtime:
+        """Open the data folder, creating it on first use. Raises ``StorageError``."""
+        return cls(settings, Storage.open(settings))
+
+    def close(self) -> None:
+        """Finish background work and close the database. Harmless when repeated."""
+        with self._making:
+            if self._closed:
+                return
+            self._closed = True
+            for part in ("knowledge", "encoder"):
+                if part in self.__dict__:
+                    self.__dict__[part].close()
+            self.storage.close()
+
+    # --- parts, made on first use ------------------------------------------------------------
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The served encoder. Raises ``ModelError`` when it is not built."""
+        from assistant.models.loading import load_encoder
+
+        with self._making:
+            self._refuse_if_closed()
+            return self.__dict__.get("encoder") or load_encoder(self.settings)
+
+    @cached_property
+    def analyzer(self) -> Analyzer:
+        """Text to index terms, as the lexical index does it."""
+        from indexes.analysis import Analyzer
+
+        return Analyzer()
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """The searchable collections."""
+        from assistant.knowledge import Knowledge
+
+        with self._making:
+            self._refuse_if_closed()
+            made = self.__dict__.get("knowledge")
+            return made or Knowledge(
+                self.storage, self.settings, self.encoder.fingerprint, self.encoder.dim
+            )
+
+    @cached_property
+    def ingestor(self) -> Ingestor:
+        """Files into collections."""
+        from assistant.ingest import Ingestor
+
+        with self._making:
+            made = self.__dict__.get("ingestor")
+            return made or Ingestor(self.storage, self.encoder, self.knowledge, self.settings)
+
+    @cached_property
+    def dialogue(self) -> Dialogue:
+        """The one path from a question to an answer."""
+        from assistant.dialogue.confidence import Calibration
+        from assistant.dialogue.engine import Dialogue
+        from assistant.dialogue.policy import Policy, Thresholds
+        from assistant.dialogue.rules import Rules
+
+        settings, calibration = self.settings, Calibration.load()
+        rate, back = settings.error_rate, settings.clarify_error_rate
+        thresholds = Thresholds(
+            calibration.faq.threshold(rate),
+            calibration.grounded.threshold(rate),
+            min(calibration.faq.threshold(back), calibration.grounded.threshold(back)),
+        )
+        encoder = self.encoder
+        return Dialogue(
+            encoder,
+            self.knowledge,
+            Policy(calibration, self.tokenise, thresholds),
+            Rules.load(self.analyzer.simplify),
+            question_limit=settings.max_question_chars,
+            handoff_contact=settings.handoff_contact,
+            model_versions={
+                "encoder": f"{encoder.name}@{encoder.fingerprint[:12]}",
+                "calibration": calibration.version,
+            },
+        )
+
+    def tokenise(self, text: str) -> frozenset[str]:
+        """Return the distinct index terms of ``text``."""
+        return frozenset(self.analyzer.tokens(text))
+
+    def warm_up(self) -> None:
+        """Load every part and answer once, so that the first customer does not wait."""
+        self.dialogue.answer_many([Question("warm up")])
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise BusyError("The service is shutting down; try again in a moment.")
+
+    # --- answering ---------------------------------------------------------------------------
+
+    def answer(self, question: Question) -> Answer:
+        """Answer one question and keep the turn; a new conversation gets an id.
+
+        Raises ``InvalidInputError`` for an unusable question.
+        """
+        if question.conversation_id and not question.history:
+            history = self.storage.conversations.history(
+                question.scope.tenant, question.conversation_id
+            )
+            question = replace(question, history=history)
+        conversation = question.conversation_id or uuid.uuid4().hex
+        question = replace(question, conversation_id=conversation)
+        (outcome,) = self.dialogue.answer_many([question])
+        answer = outcome.answer
+        self.storage.conversations.append(
+            question.scope, conversation, question.text, outcome.standalone, answer
+        )
+        self._note_gaps([(question, outcome)])
+        return answer
+
+    def answer_many(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer in order, without keeping conversations; unanswered ones are noted as gaps."""
+        outcomes = self.dialogue.answer_many(questions)
+        self._note_gaps(list(zip(questions, outcomes, strict=True)))
+        return [o.answer for o in outcomes]
+
+    def stream(self, question: Question) -> Iterator[str | Answer]:
+        """Yield the answer's text sentence by sentence, then the complete ``Answer``."""
+        answer = self.answer(question)
+        yield from _PIECES.findall(answer.answer)
+        yield answer
+
+    def _note_gaps(self, answered: Sequence[tuple[Question, Outcome]]) -> None:
+        self.storage.gaps.add_many(
+            [
+                (q.scope, o.standalone, o.answer.candidates, q.conversation_id or "")
+                for q, o in answered
+                if o.answer.kind in _GAPS
+            ]
+        )
+
+    # --- documents ---------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        paths: Sequence[Path],
+        scope: Scope,
+        *,
+        faq: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> IngestReport:
+        """Load files and folders; broken files are reported and the rest goes in."""
+        return self.ingestor.ingest(paths, scope, faq=faq, progress=progress)
+
+    def ingest_bytes(
+        self, data: bytes, filename: str, scope: Scope, *, faq: bool = False
+    ) -> FileResult:
+        """Load one file given as bytes."""
+        return self.ingestor.ingest_bytes(data, filename, scope, faq=faq)
+
+    def collections(self, tenant: str) -> list[CollectionInfo]:
+        """Return a tenant's collections by name."""
+        return self.storage.catalog.collections(tenant)
+
+    def collection_stats(self, scope: Scope) -> CollectionInfo:
+        """Return one collection's counts. Raises ``NotFoundError``."""
+        return self.storage.catalog.stats(scope)
+
+    def create_collection(self, scope: Scope) -> CollectionInfo:
+        """Make an empty collection, or return the one there is."""
+        self.storage.catalog.ensure(scope)
+        return self.storage.catalog.stats(scope)
+
+    def delete_collection(self, scope: Scope) -> None:
+        """Delete a collection with its documents. Raises ``NotFoundError``."""
+        self.storage.catalog.delete_collection(scope)
+
+    def documents(self, scope: Scope) -> list[DocumentInfo]:
+        """Return a collection's documents. Raises ``NotFoundError``."""
+        return self.storage.catalog.documents(scope)
+
+    def document(self, scope: Scope, document_id: str) -> StoredDocument:
+        """Return one document with text and structure. Raises ``NotFoundError``."""
+        return self.storage.catalog.document(scope, document_id)
+
+    def delete_document(self, scope: Scope, document_id: str) -> None:
+        """Delete a document; it is gone from the next answer. Raises ``NotFoundError``."""
+        self.storage.catalog.delete_document(scope, document_id)
+
+    # --- conversations -----------------------------------------------------------------------
+
+    def conversations(self, tenant: str, limit: int = 50) -> list[ConversationInfo]:
+        """Return a tenant's latest conversations, newest first."""
+        return self.storage.conversations.recent(tenant, limit)
+
+    def conversation(self, tenant: str, conversation_id: str) -> list[StoredTurn]:
+        """Return a conversation's turns, oldest first. Raises ``NotFoundError``."""
+        return self.storage.conversations.turns(tenant, conversation_id)
+
+    def add_feedback(
+        self,
+        tenant: str,
+        conversation_id: str,
+        turn_index: int,
+        rating: Literal["up", "down"],
+        comment: str = "",
+    ) -> None:
+        """Keep a rating of one answer. Raises ``NotFoundError``."""
+        self.storage.conversations.add_feedback(
+            tenant, conversation_id, turn_index, rating, comment
+        )
