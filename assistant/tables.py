@@ -169,12 +169,12 @@ def undecodable(text: str, encoding: str) -> str | None:
 def _survey_bytes(path: Path) -> tuple[str, str]:
     """Return the SHA-256 and the likely encoding.
 
-    Without a byte-order mark a file is UTF-8 when at least half of its non-ASCII lines are: a few
-    broken lines in a UTF-8 file are broken lines, not another encoding. Else GB 18030, the other
-    encoding Chinese tables come in.
+    Without a byte-order mark a file is GB 18030, the other encoding Chinese tables come in, when
+    more of its non-ASCII lines are valid in that and not in UTF-8 than are valid in UTF-8: a few
+    broken lines in a UTF-8 file are broken lines, not another encoding.
     """
     digest = hashlib.sha256()
-    good = bad = 0
+    utf8 = gb18030 = 0
     with path.open("rb") as stream:
         start = stream.read(4)
         stream.seek(0)
@@ -182,15 +182,22 @@ def _survey_bytes(path: Path) -> tuple[str, str]:
             digest.update(line)
             if line.isascii():
                 continue
-            try:
-                line.decode("utf-8")
-                good += 1
-            except UnicodeDecodeError:
-                bad += 1
+            if _decodes(line, "utf-8"):
+                utf8 += 1
+            elif _decodes(line, "gb18030"):
+                gb18030 += 1
     for mark, encoding in _BOMS:
         if start.startswith(mark):
             return digest.hexdigest(), encoding
-    return digest.hexdigest(), "utf-8" if good >= bad else "gb18030"
+    return digest.hexdigest(), "gb18030" if gb18030 > utf8 else "utf-8"
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _known_encoding(name: str) -> str:
@@ -303,7 +310,7 @@ def _json_rows(stream: TextIO) -> Iterator[Row]:
 def _json_row(text: str, row: Row, encoding: str) -> Row:
     error = undecodable(text, encoding)
     try:
-        value = json.loads(text)
+        value = json.loads(text.strip())
     except (ValueError, RecursionError) as problem:
         reason = getattr(problem, "msg", None) or type(problem).__name__
         return Row(row.number, row.line, error=error or f"broken JSON: {reason}")
