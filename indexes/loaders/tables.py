@@ -1,0 +1,148 @@
+"""Write tables as text: one line a row, ``Header: value; Header: value``.
+
+Each line then stands alone as evidence, which a row of bare cells does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from indexes.loaders.text import clean_line
+
+Cell = str | None
+"""``None``: the cell to the left (a merged cell) reaches over this one."""
+
+_NUMBER = re.compile(r"[-–—(]?\s*[$€£¥￥]?\s*\(?\d[\d,.\s]*\)?\s*(?:[%％‰]|[万亿]?元|bps|x)?\)?")
+_YEAR = re.compile(r"(?:FY\s?)?(?:19|20)\d\d(?:年度?|[AE])?")
+_PREFIX = re.compile(r"[$€£¥￥(]+|[A-Z]{0,3}\$|RMB|USD|EUR|HK\$")
+_SUFFIX = re.compile(r"[)%％‰]+|pts?|bps")
+_MARKER = re.compile(
+    r"[•·▪■●○◦‣∙◆►✓☐☒*–—-]|\(?[0-9a-zA-Z]{1,3}[.)]|（?[一二三四五六七八九十\d]+[）、.]"
+)
+_UNIT_NOTE = re.compile(r"[(（].*[)）]$")
+_MAX_HEADER_CELL = 80
+_MAX_HEADER_ROWS = 4
+
+
+def render_table(rows: Sequence[Sequence[Cell]], header_rows: int | None = None) -> list[str]:
+    """Lines for the rows of a table, header rows left out.
+
+    ``header_rows``: how many rows at the top are headers; ``None`` when the format does not say,
+    then they are guessed from where the numbers begin. Merged headers are repeated over the
+    columns that they span. A table of two columns without header reads ``left: right``.
+    """
+    grid = _tidy(rows)
+    if not grid:
+        return []
+    width = max(len(row) for row in grid)
+    count = _guess_header_rows(grid, width) if header_rows is None else header_rows
+    count = min(count, len(grid))
+    headers = _headers(grid[:count], width)
+    if count == len(grid):
+        return [line for row in grid if (line := _plain_row(row))]
+    body = grid[count:]
+    return [line for row in body if (line := _row(row, headers, width))]
+
+
+def _tidy(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    grid = [[cell if cell is None else clean_line(cell) for cell in row] for row in rows]
+    grid = [_join_symbols(row) for row in grid if any(row)]
+    if not grid:
+        return []
+    width = max(len(row) for row in grid)
+    used = [any(column < len(row) and row[column] for row in grid) for column in range(width)]
+    return [[cell for column, cell in enumerate(row) if used[column]] for row in grid]
+
+
+def _join_symbols(row: list[Cell]) -> list[Cell]:
+    """Put a currency sign, bracket or per cent sign that has its own cell back to its number."""
+    cells = list(row)
+    filled = [index for index, cell in enumerate(cells) if cell]
+    for here, after in pairwise(filled):
+        cell, following = cells[here], cells[after]
+        if cell and following and _PREFIX.fullmatch(cell) and following[0] in "0123456789(-–—.":
+            cells[here], cells[after] = "", cell + following
+    filled = [index for index, cell in enumerate(cells) if cell]
+    for here, after in pairwise(filled):
+        cell, following = cells[here], cells[after]
+        if cell and following and _SUFFIX.fullmatch(following) and cell[-1] in "0123456789)—–-":
+            cells[here], cells[after] = cell + following, ""
+    return cells
+
+
+def _guess_header_rows(grid: list[list[Cell]], width: int) -> int:
+    if width < 2 or len(grid) < 2:
+        return 0
+    count = 0
+    while count < min(_MAX_HEADER_ROWS, len(grid) - 1) and _header_like(grid[count]):
+        count += 1
+        if _closes_header(grid, count):
+            break
+    if count == 0 or (width == 2 and not _has_numbers(grid[count:])):
+        return 0
+    return count
+
+
+def _header_like(row: list[Cell]) -> bool:
+    cells = [cell for cell in row if cell]
+    if not cells or any(len(cell) > _MAX_HEADER_CELL for cell in cells):
+        return False
+    if any(_NUMBER.fullmatch(cell) and not _YEAR.fullmatch(cell) for cell in cells):
+        return False
+    # A row with nothing but its label is a group title inside the table.
+    return not (len(cells) == 1 and row[0])
+
+
+def _closes_header(grid: list[list[Cell]], count: int) -> bool:
+    """A header goes on over several rows only where its cells are merged or its corner is empty."""
+    row, following = grid[count - 1], grid[count]
+    merged = any(cell is None for cell in row)
+    return not merged and bool(row[0] or following[0])
+
+
+def _has_numbers(grid: list[list[Cell]]) -> bool:
+    cells = [cell for row in grid for cell in row[1:] if cell]
+    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells)
+    return bool(cells) and numbers * 2 >= len(cells)
+
+
+def _headers(rows: list[list[Cell]], width: int) -> list[str]:
+    headers: list[list[str]] = [[] for _ in range(width)]
+    for row in rows:
+        current = ""
+        for column in range(width):
+            cell = row[column] if column < len(row) else ""
+            current = current if cell is None else cell
+            if current and current not in headers[column]:
+                headers[column].append(current)
+    return [" ".join(parts).rstrip(":：") for parts in headers]
+
+
+def _row(row: list[Cell], headers: list[str], width: int) -> str:
+    cells = [(column, cell) for column, cell in enumerate(row) if cell]
+    if not any(headers) or (len(cells) == 1 and cells[0][0] == 0):
+        return _plain_row(row)
+    parts = []
+    for column, cell in cells:
+        header = headers[column] if column < width else ""
+        parts.append(_field(header, cell, is_label=column == 0))
+    return "; ".join(parts)
+
+
+def _field(header: str, cell: str, *, is_label: bool) -> str:
+    if not header or header == cell:
+        return cell
+    if is_label and _UNIT_NOTE.fullmatch(header):
+        return f"{cell} {header}"
+    return f"{header}: {cell}"
+
+
+def _plain_row(row: list[Cell]) -> str:
+    cells = [cell for cell in row if cell]
+    if len(cells) > 1 and _MARKER.fullmatch(cells[0]):
+        return f"{cells[0]} " + "; ".join(cells[1:])
+    if len(cells) == 2 and row[0]:
+        return f"{cells[0].rstrip(':：')}: {cells[1]}"
+    return "; ".join(cells)
