@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
 
-ANALYZER_VERSION = "1"
+ANALYZER_VERSION = "2"
 """Part of an index's manifest; raise it whenever ``Analyzer.tokens`` changes its output."""
 
 MAX_TOKEN_CHARS = 40
@@ -22,15 +22,28 @@ _PIECES = re.compile(
     rf"|(?P<number>\d+(?:[.,]\d+)*(?!(?![{_HAN}])[^\W_]))"
     rf"|(?P<word>(?:(?![{_HAN}])[^\W_])+(?:['’](?:(?![{_HAN}])[^\W\d_])+)?)"
 )
+# Function words that carry questions, not topics; BM25 alone gains 1-2 points of nDCG@10 without
+# them. The like for Chinese changed nothing, so there is none.
+_STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a an and are as at be been being but by can could did do does for from had has have he her "
+        "his how i if in into is it its me my of on or our shall she should so such than that the "
+        "their them then there these they this those to was we were what when where which who whom "
+        "whose why will with would you your",
+    )
+)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
 class Analyzer:
     """Turns text into terms; thread-safe.
 
-    NFKC, lower case, traditional folded to simplified characters (opencc); runs of Han
-    characters become words (jieba's search mode: long words and the words inside them); Latin words
-    are stemmed (Snowball English); ``1,000.50`` and ``1000.5`` are the same number.
+    NFKC, lower case, traditional folded to simplified characters (opencc). Runs of Han
+    characters become words (jieba's search mode: long words and the words inside them) and single
+    characters, which still match where two texts are cut into words differently. Latin words are
+    stemmed (Snowball English), English function words left out. ``1,000.50`` and ``1000.5``
+    are the same number.
     """
 
     version = ANALYZER_VERSION
@@ -66,7 +79,7 @@ class Analyzer:
         return str(self._simplify(text))
 
     def tokens(self, text: str) -> list[str]:
-        """Return the terms of ``text`` in reading order, repeats included.
+        """Return the terms of ``text``, repeats included.
 
         Never raises: lone surrogates and control characters separate words.
         """
@@ -75,10 +88,12 @@ class Analyzer:
         for match in _PIECES.finditer(clean):
             piece = match.group()
             if match.lastgroup == "han":
-                terms.extend(self._segment(self._simplify(piece)))
+                simple = self._simplify(piece)
+                terms.extend(word for word in self._segment(simple) if len(word) > 1)
+                terms.extend(simple)
             elif match.lastgroup == "number":
                 terms.append(_number(piece))
-            else:
+            elif piece not in _STOP_WORDS:
                 terms.append(self._word(piece))
         return terms
 

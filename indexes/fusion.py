@@ -1,4 +1,10 @@
-"""One score from two: cosine of the encoder and BM25 coverage, both exact, per candidate."""
+"""One score from two: cosine of the encoder and BM25 coverage, both exact, per candidate.
+
+A convex combination on fixed scales (Bruch, Gai & Ingber, "An Analysis of Fusion Functions for
+Hybrid Retrieval", 2023), not ranks: where one side is blind its scores are small and flat, so it
+hardly moves the order, while in rank fusion its best guess counts as much as a sure hit. Fixed
+scales also keep scores of different queries comparable, which calibration needs.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,11 @@ import numpy as np
 
 from indexes.types import FloatArray
 
-DENSE_WEIGHT = 0.5
+DENSE_WEIGHT = 0.6
+"""Share of the dense side; from 0.5 to 0.7 the six public sets change by under a point."""
+
 COSINE_FLOOR = 0.7
+"""Encoders of the E5 family put unrelated texts at 0.7 and more: cosines start to count here."""
 
 
 def fuse(cosines: FloatArray, coverages: FloatArray) -> FloatArray:

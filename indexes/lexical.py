@@ -7,7 +7,7 @@ applied when searching, so an index in several segments scores as one index woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ K1 = 1.2
 B = 0.75
 MAX_FREQUENCY = 255
 """Frequencies are stored in a byte; beyond this BM25 has saturated (tf / (tf + k1) > 0.995)."""
+
+_KEPT_POSTINGS = 4_000_000  # impacts remembered within one batch of queries: 32 MB
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -216,18 +218,31 @@ class LexicalSearcher:
     def _idf(self, frequency: int) -> float:
         return float(np.log1p((self._count - frequency + 0.5) / (frequency + 0.5)))
 
-    def scores(self, query: WeightedQuery, segment: int) -> FloatArray:
-        """Return float32 (n,): the BM25 score of every row of a segment, in [0, query.best]."""
+    def scores(self, queries: Iterable[WeightedQuery], segment: int) -> Iterator[FloatArray]:
+        """Yield for each query float32 (n,): BM25 of every row of a segment, in [0, query.best]."""
+        size = self._segments[segment].postings.lengths.size
+        kept: dict[int, tuple[Int32Array, FloatArray]] = {}
+        room = _KEPT_POSTINGS
+        for query in queries:
+            scores = np.zeros(size, dtype=np.float32)
+            for term_id, weight in query.terms:
+                found = kept.get(term_id)
+                if found is None:
+                    found = self._impacts(term_id, segment)
+                    if found[0].size <= room:
+                        kept[term_id] = found
+                        room -= found[0].size
+                rows, impacts = found
+                np.add.at(scores, rows, impacts * np.float32(weight))
+            yield scores
+
+    def _impacts(self, term_id: int, segment: int) -> tuple[Int32Array, FloatArray]:
+        """Return the rows that hold a term, and how much of its weight each earns: in [0, 1)."""
         postings = self._segments[segment].postings
-        norms = self._norms[segment]
-        scores = np.zeros(postings.lengths.size, dtype=np.float32)
-        for term_id, weight in query.terms:
-            where = postings.slice_of(term_id)
-            rows = postings.rows[where]
-            counts = postings.counts[where].astype(np.float32)
-            # Rows are unique within a term, so += on a gather adds each exactly once.
-            scores[rows] += np.float32(weight) * counts / (counts + norms[rows])
-        return scores
+        where = postings.slice_of(term_id)
+        rows = postings.rows[where]
+        counts = postings.counts[where].astype(np.float32)
+        return rows, counts / (counts + self._norms[segment].take(rows))
 
 
 def top_rows(scores: FloatArray, count: int, allowed: BoolArray | None = None) -> Int64Array:
@@ -235,11 +250,13 @@ def top_rows(scores: FloatArray, count: int, allowed: BoolArray | None = None) -
 
     Only where ``allowed`` (bool (n,)) is True; fewer when fewer are positive.
     """
-    rows = np.flatnonzero(scores if allowed is None else np.where(allowed, scores, 0))
-    if rows.size <= count:
-        return rows
-    found = scores[rows]
-    bar = np.partition(found, rows.size - count)[rows.size - count]
-    above = rows[found > bar]
-    ties = rows[found == bar][: count - above.size]
+    if allowed is not None:
+        scores = np.where(allowed, scores, np.float32(0))
+    if scores.size <= count:
+        return np.flatnonzero(scores)
+    bar = np.partition(scores, scores.size - count)[scores.size - count]
+    above = np.flatnonzero(scores > bar)
+    if bar <= 0:
+        return above
+    ties = np.flatnonzero(scores == bar)[: count - above.size]
     return np.concatenate((above, ties))

@@ -26,6 +26,9 @@ from indexes.types import FloatArray, Hit, IndexItem
 CANDIDATES = 50
 """Candidates each side brings, at least; both sides then score all of them exactly."""
 
+SMALL_SEGMENT = 512
+"""Merging this many items takes milliseconds; a segment costs every search some 0.1 ms."""
+
 MIN_COMPACTION = 2_000
 """Fewer changes than this never ask for a rebuild."""
 
@@ -239,8 +242,8 @@ class HybridIndex:
         allowed = segment.allowed(tags)
         nearest = segment.dense.search(vectors, count, allowed)
         found = []
-        for query, vector, near in zip(queries, vectors, nearest, strict=True):
-            scores = snapshot.lexical.scores(query, number)
+        lexical = snapshot.lexical.scores(queries, number)
+        for query, vector, near, scores in zip(queries, vectors, nearest, lexical, strict=True):
             rows = np.union1d(near, top_rows(scores, count, allowed))
             found.append(
                 _Candidates(
@@ -257,13 +260,13 @@ def _holds(segments: Iterable[Segment], item_id: int) -> bool:
 
 
 def _tidy(segments: tuple[Segment, ...], fixed: int) -> tuple[Segment, ...]:
-    """Merge the last segments so that sizes fall by half at least from one to the next.
+    """Merge the last segments until each is big enough, and small beside the one before it.
 
     Adding n items one by one then copies each O(log n) times, and a search meets O(log n)
     segments. The first ``fixed`` segments are left alone.
     """
     tail = list(segments[fixed:])
-    while len(tail) > 1 and tail[-2].living < 2 * tail[-1].living:
+    while len(tail) > 1 and tail[-2].living < max(4 * tail[-1].living, SMALL_SEGMENT):
         pair, tail = tail[-2:], tail[:-2]
         merged = merge_contents([s.contents for s in pair], [s.keep() for s in pair])
         tail.append(Segment.of(merged))
