@@ -27,10 +27,10 @@ _PIECES = re.compile(
 _STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "a an and are as at be been being but by can could did do does for from had has have he her "
-        "his how i if in into is it its me my of on or our shall she should so such than that the "
-        "their them then there these they this those to was we were what when where which who whom "
-        "whose why will with would you your",
+        "a an and are as at be been being but by can could did do does for from had has have he "
+        "her his how i if in into is it its me my of on or our shall she should so such than that "
+        "the their them then there these they this those to was we were what when where which who "
+        "whom whose why will with would you your",
     )
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")

@@ -19,6 +19,12 @@ Int64Array = NDArray[np.int64]
 _FAISS: Any = faiss  # its type stubs describe the C++ side, not what Python accepts
 
 
+_CORES = faiss.omp_get_max_threads()
+
+PARALLEL_FROM = 200_000
+"""Inner products in one search from which all cores are used: about 10 ms of one core."""
+
+
 class DenseSegment:
     """Immutable vectors with a search index over them; thread-safe.
 
@@ -51,6 +57,7 @@ class DenseSegment:
             bits = np.packbits(allowed, bitorder="little")
             selector = _FAISS.IDSelectorBitmap(bits)
             parameters = _FAISS.SearchParameters(sel=selector)
+        _share_work(len(queries) * reachable)
         _, rows = self._index.search(np.ascontiguousarray(queries), count, params=parameters)
         return [found[found >= 0] for found in rows]
 
@@ -58,6 +65,17 @@ class DenseSegment:
         """Return float32 (len(rows),): the exact inner products of ``query`` with these rows."""
         products: FloatArray = self.vectors[rows].astype(np.float32) @ query
         return products
+
+
+def _share_work(products: int) -> None:
+    """Set how many threads this thread's next search uses.
+
+    Waking a second thread for a millisecond of work costs more than it saves, the more so when
+    the encoder keeps the cores busy: measured 0.4 ms against 16 ms for one query over 10,000.
+    """
+    wanted = _CORES if products > PARALLEL_FROM else 1
+    if faiss.omp_get_max_threads() != wanted:
+        faiss.omp_set_num_threads(wanted)
 
 
 def _flat(vectors: HalfArray) -> Any:

@@ -7,6 +7,7 @@ applied when searching, so an index in several segments scores as one index woul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -209,14 +210,19 @@ class LexicalSearcher:
         for token, times in repeats.items():
             term_id = self._vocabulary.id_of(token)
             frequency = sum(s.document_frequency(term_id) for s in self._segments)
-            weight = times * self._idf(frequency)
+            weight = times * math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))
             best += weight
             if frequency:
                 terms.append((term_id, weight))
         return WeightedQuery(tuple(terms), best)
 
-    def _idf(self, frequency: int) -> float:
-        return float(np.log1p((self._count - frequency + 0.5) / (frequency + 0.5)))
+    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
+        """Return each distinct token's idf in the whole corpus, unknown tokens included."""
+        return {token: self._idf(self._vocabulary.id_of(token)) for token in dict.fromkeys(tokens)}
+
+    def _idf(self, term_id: int) -> float:
+        frequency = sum(s.document_frequency(term_id) for s in self._segments)
+        return math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))
 
     def scores(self, queries: Iterable[WeightedQuery], segment: int) -> Iterator[FloatArray]:
         """Yield for each query float32 (n,): BM25 of every row of a segment, in [0, query.best]."""
