@@ -1,0 +1,158 @@
+"""The HTTP application: API at ``/api/v1``, health at ``/healthz``, the page at ``/``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
+
+import assistant
+from assistant.web import problems, schemas
+from assistant.web.chat import chat_router
+from assistant.web.conversations import conversations_router
+from assistant.web.documents import collections_router, documents_router
+from assistant.web.page import Page
+from assistant.web.security import (
+    BodyLimitMiddleware,
+    HeadersMiddleware,
+    SameOriginMiddleware,
+    scope_of,
+)
+from assistant.web.uploads import REQUEST_FILES_FACTOR
+
+if TYPE_CHECKING:
+    from assistant.runtime import Runtime
+
+API_PREFIX = "/api/v1"
+_JSON_LIMIT = 2**20
+_DESCRIPTION = """\
+Answers from a company's own FAQ and documents, in Chinese and English, with evidence.
+
+Every failure is `{"error": {"type", "message"}}`; the message gives the value, the limit and
+the remedy. A 503 carries `Retry-After`.
+"""
+_TAGS = [
+    {"name": "chat", "description": "Ask, in one piece or streamed."},
+    {"name": "collections", "description": "Separate bodies of knowledge."},
+    {"name": "documents", "description": "Files to answer from, and their text as evidence."},
+    {"name": "conversations", "description": "What was asked and answered, and judgements of it."},
+    {"name": "service", "description": "Is it up?"},
+]
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.ErrorBody, "description": text}
+    for status, text in (
+        (404, "Something named does not exist."),
+        (413, "Larger than a stated limit."),
+        (422, "The request is not usable; the message says why."),
+        (503, "At the limit; try again after the seconds in `Retry-After`."),
+    )
+}
+
+
+def create_app(runtime: Runtime, *, page: bool = True) -> FastAPI:
+    """Build the application over an open ``runtime``; ``page=False`` leaves the page out.
+
+    The page is built in the background once the application starts, so the API answers first.
+    """
+    lazy_page = Page(runtime) if page else None
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if lazy_page is None:
+            yield
+            return
+        async with lazy_page.running():
+            yield
+
+    # The stock documentation pages load scripts from another host; /openapi.json is enough.
+    app = FastAPI(
+        title="Domain assistant",
+        version=assistant.__version__,
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    max_file_mb = runtime.settings.max_file_mb
+    # Added last runs first: headers wrap every answer, also the refusals of the other two.
+    app.add_middleware(BodyLimitMiddleware, limit_of=_limits(max_file_mb))
+    app.add_middleware(SameOriginMiddleware)
+    app.add_middleware(HeadersMiddleware)
+    api = APIRouter(prefix=API_PREFIX, responses=_ERRORS)
+    api.include_router(chat_router(runtime))
+    api.include_router(collections_router(runtime))
+    api.include_router(documents_router(runtime, max_file_mb))
+    api.include_router(conversations_router(runtime))
+    app.include_router(api)
+    _add_health(app, runtime)
+    _add_unknown_paths(app)
+    if lazy_page is not None:
+        app.mount("/", lazy_page)
+    return app
+
+
+def _limits(max_file_mb: int) -> Any:
+    upload_limit = max_file_mb * REQUEST_FILES_FACTOR * 2**20
+
+    def limit_of(path: str) -> int:
+        is_upload = path.endswith(("/documents", "/upload"))
+        return upload_limit if is_upload else _JSON_LIMIT
+
+    return limit_of
+
+
+def _add_health(app: FastAPI, runtime: Runtime) -> None:
+    @app.get(
+        "/healthz",
+        tags=["service"],
+        response_model=schemas.HealthBody,
+        summary="Can questions be answered?",
+        responses={503: {"model": schemas.HealthBody, "description": "Not at the moment."}},
+    )
+    def healthz(request: Request) -> JSONResponse:
+        # That this runs shows the process alive; an open runtime has loaded its model.
+        checks = {"model": "ok"}
+        try:
+            runtime.collections(scope_of(request).tenant)
+            checks["database"] = "ok"
+        except Exception as error:
+            checks["database"] = problems.describe(error)[2]
+        healthy = set(checks.values()) == {"ok"}
+        body = schemas.HealthBody(
+            status="ok" if healthy else "unavailable",
+            version=assistant.__version__,
+            checks=checks,
+        )
+        return JSONResponse(body.model_dump(), status_code=200 if healthy else 503)
+
+
+def _add_unknown_paths(app: FastAPI) -> None:
+    """Answer unknown API paths as the API does, not with the page's own 404."""
+    known = [route for route in app.routes if isinstance(route, Route)]
+
+    async def unknown(request: Request) -> Response:
+        allowed = sorted(
+            {
+                method
+                for route in known
+                if route.matches(request.scope)[0] is Match.PARTIAL
+                for method in route.methods or ()
+            }
+        )
+        if allowed:
+            message = f"{request.method} is not possible here; use {' or '.join(allowed)}."
+            raise HTTPException(405, message, {"Allow": ", ".join(allowed)})
+        raise HTTPException(
+            404, f"There is nothing at {request.url.path[:200]!r}; see /openapi.json for what is."
+        )
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
+    for path in ("/api", "/api/{rest:path}", "/healthz", "/openapi.json", "/docs", "/redoc"):
+        app.router.routes.append(Route(path, unknown, methods=methods, include_in_schema=False))
