@@ -209,12 +209,22 @@ class LexicalSearcher:
         best = 0.0
         for token, times in repeats.items():
             term_id = self._vocabulary.id_of(token)
-            frequency = sum(s.document_frequency(term_id) for s in self._segments)
-            weight = times * math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))
+            frequency = self._frequency(term_id)
+            weight = times * self._idf(frequency)
             best += weight
             if frequency:
                 terms.append((term_id, weight))
         return WeightedQuery(tuple(terms), best)
+
+    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
+        """Return the idf of each term; one the corpus does not know weighs the most."""
+        return {t: self._idf(self._frequency(self._vocabulary.id_of(t))) for t in tokens}
+
+    def _frequency(self, term_id: int) -> int:
+        return sum(s.document_frequency(term_id) for s in self._segments)
+
+    def _idf(self, frequency: int) -> float:
+        return math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))
 
     def weights(self, tokens: Iterable[str]) -> dict[str, float]:
         """Return each distinct token's idf in the whole corpus, unknown tokens included."""

@@ -160,6 +160,11 @@ class HybridIndex:
         ]
         return [_rank([found[i] for found in segments], k) for i in range(len(texts))]
 
+    def term_weights(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Return the terms of each text with their idf over this index."""
+        lexical = self._snapshot.lexical
+        return [lexical.weights(self._analyzer.tokens(text)) for text in texts]
+
     def needs_compaction(self) -> bool:
         """Whether enough has changed since the base generation to be worth a rebuild."""
         snapshot = self._snapshot
