@@ -217,21 +217,16 @@ class LexicalSearcher:
         return WeightedQuery(tuple(terms), best)
 
     def weights(self, tokens: Iterable[str]) -> dict[str, float]:
-        """Return the idf of each term; one the corpus does not know weighs the most."""
-        return {t: self._idf(self._frequency(self._vocabulary.id_of(t))) for t in tokens}
+        """Return each distinct term's idf in the whole corpus; an unknown one weighs the most."""
+        return {
+            term: self._idf(self._frequency(self._vocabulary.id_of(term)))
+            for term in dict.fromkeys(tokens)
+        }
 
     def _frequency(self, term_id: int) -> int:
         return sum(s.document_frequency(term_id) for s in self._segments)
 
     def _idf(self, frequency: int) -> float:
-        return math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))
-
-    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
-        """Return each distinct token's idf in the whole corpus, unknown tokens included."""
-        return {token: self._idf(self._vocabulary.id_of(token)) for token in dict.fromkeys(tokens)}
-
-    def _idf(self, term_id: int) -> float:
-        frequency = sum(s.document_frequency(term_id) for s in self._segments)
         return math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))
 
     def scores(self, queries: Iterable[WeightedQuery], segment: int) -> Iterator[FloatArray]:
