@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=7860, ge=0, le=65535, description="Port to listen on.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least serious messages to log; they go to stderr."
+    )
 
     @property
     def resolved_database_url(self) -> str:
