@@ -217,9 +217,10 @@ class Catalog:
                 raise NotFoundError(_no_document(document_id, found.name))
             remove_document(connection, found.id, document_id)
 
-    def fingerprints(self, collection_id: int) -> dict[str, Fingerprint]:
-        """What each source of the collection was stored from."""
+    def fingerprints(self, collection_id: int) -> dict[str, tuple[str, Fingerprint]]:
+        """By source: the id of the collection's document and what it was stored from."""
         statement = select(
+            DocumentRow.id,
             DocumentRow.source,
             DocumentRow.sha256,
             DocumentRow.kind,
@@ -228,7 +229,7 @@ class Catalog:
         ).where(DocumentRow.collection_id == collection_id)
         with self._db.reading() as connection:
             return {
-                row[0]: Fingerprint(row[1], row[2], tuple(row[3]), row[4])
+                row[1]: (row[0], Fingerprint(row[2], row[3], tuple(row[4]), row[5]))
                 for row in connection.execute(statement)
             }
 
@@ -330,6 +331,7 @@ def _full_document() -> Select[Any]:
         DocumentRow.language,
         DocumentRow.kind,
         DocumentRow.media_type,
+        DocumentRow.bytes,
         DocumentRow.text,
         DocumentRow.headings,
         DocumentRow.pages,
@@ -348,6 +350,7 @@ def _stored(row: Row[Any], collection: str) -> StoredDocument:
         language=row.language,
         kind=row.kind,
         media_type=row.media_type,
+        size=row.bytes,
         text=row.text,
         headings=tuple(_headings(row.headings)),
         pages=tuple(Page(*values) for values in row.pages),

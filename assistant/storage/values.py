@@ -91,7 +91,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document with its text and structure, as the evidence panel shows it."""
+    """A document with its text and structure, as the evidence panel shows it.
+
+    ``size``: bytes of the file it came from.
+    """
 
     document_id: str
     collection: str
@@ -100,6 +103,7 @@ class StoredDocument:
     language: Language
     kind: DocumentKind
     media_type: str
+    size: int
     text: str
     headings: tuple[Heading, ...]
     pages: tuple[Page, ...]

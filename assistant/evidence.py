@@ -1,0 +1,100 @@
+"""Turn index hits into evidence: rows of the database, fetched together and kept while used."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from assistant.storage.passages import ChunkFields, FaqFields, Passages
+from assistant.storage.values import IndexName
+from assistant.types import ChunkHit, FaqHit
+from indexes.types import Hit
+
+CACHED_ROWS = 10_000
+"""Rows kept of each kind; a chunk with its sentence vectors takes about 5 KB."""
+
+Row = TypeVar("Row")
+
+
+class RowCache(Generic[Row]):
+    """The rows used last, by id. Ids are never reused and rows never change, so none goes stale.
+
+    Thread-safe.
+    """
+
+    def __init__(self, load: Callable[[Sequence[int]], Iterable[tuple[int, Row]]]) -> None:
+        self._load = load
+        self._rows: OrderedDict[int, Row] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, ids: Iterable[int]) -> dict[int, Row]:
+        """The rows of these ids that exist; those not at hand are read with one statement."""
+        found: dict[int, Row] = {}
+        missing: list[int] = []
+        with self._lock:
+            for item_id in set(ids):
+                row = self._rows.get(item_id)
+                if row is None:
+                    missing.append(item_id)
+                else:
+                    self._rows.move_to_end(item_id)
+                    found[item_id] = row
+        if missing:
+            loaded = dict(self._load(missing))
+            found.update(loaded)
+            with self._lock:
+                self._rows.update(loaded)
+                while len(self._rows) > CACHED_ROWS:
+                    self._rows.popitem(last=False)
+        return found
+
+    def drop(self, ids: Iterable[int]) -> None:
+        """Forget rows that were deleted."""
+        with self._lock:
+            for item_id in ids:
+                self._rows.pop(item_id, None)
+
+
+class Evidence:
+    """Resolves hits against the database. Thread-safe."""
+
+    def __init__(self, passages: Passages) -> None:
+        self._chunks: RowCache[ChunkFields] = RowCache(
+            lambda ids: ((row.chunk_id, row) for row in passages.chunks(ids))
+        )
+        self._wordings: RowCache[FaqFields] = RowCache(passages.wordings)
+
+    def drop(self, index: IndexName, ids: Iterable[int]) -> None:
+        """Forget rows that were deleted."""
+        (self._chunks if index == "chunks" else self._wordings).drop(ids)
+
+    def chunks(self, hits: Sequence[Sequence[Hit]]) -> list[tuple[ChunkHit, ...]]:
+        """Each query's hits as chunks, in their order; a hit whose row is gone is left out."""
+        rows = self._chunks.get(hit.item_id for found in hits for hit in found)
+        return [
+            tuple(
+                ChunkHit(*row, hit.score, hit.cosine, hit.coverage)
+                for hit in found
+                if (row := rows.get(hit.item_id)) is not None
+            )
+            for found in hits
+        ]
+
+    def faqs(self, hits: Sequence[Sequence[Hit]], k: int) -> list[tuple[FaqHit, ...]]:
+        """Each query's first ``k`` FAQ entries, each by the best of its wordings, best first."""
+        rows = self._wordings.get(hit.item_id for found in hits for hit in found)
+        return [_grouped(found, rows, k) for found in hits]
+
+
+def _grouped(hits: Sequence[Hit], rows: dict[int, FaqFields], k: int) -> tuple[FaqHit, ...]:
+    best: dict[int, FaqHit] = {}
+    for hit in hits:  # best first, so the first wording of an entry is its best
+        row = rows.get(hit.item_id)
+        if row is None or row.entry in best:
+            continue
+        best[row.entry] = FaqHit(*row[1:], hit.score, hit.cosine, hit.coverage)
+        if len(best) == k:
+            break
+    return tuple(best.values())
