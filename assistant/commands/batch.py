@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from assistant import __version__
 from assistant.commands.common import (
     EXIT_INTERRUPTED,
     EXIT_ITEMS_FAILED,
@@ -27,6 +28,8 @@ from assistant.commands.common import (
 
 if TYPE_CHECKING:
     from assistant.batch import BatchProgress, BatchReport
+    from assistant.runtime import Runtime
+    from assistant.types import Scope
 
 _SHOWN = 20
 
@@ -65,11 +68,10 @@ def command(
     from assistant.batch import BatchRequest, check_paths, run_batch
 
     settings = load_settings()
-    scope = make_scope(collection, tags)
     request = BatchRequest(
         source=source,
         output=output,
-        scope=scope,
+        scope=make_scope(collection, tags),
         question_field=field,
         encoding=encoding,
         excel=excel,
@@ -78,6 +80,7 @@ def command(
     )
     check_paths(request)
     with open_runtime(settings) as runtime, progress_bar() as bar:
+        request = replace(request, knowledge=_knowledge(runtime, request.scope))
         task = bar.add_task("Answering", total=None)
 
         def show(progress: BatchProgress) -> None:
@@ -90,6 +93,18 @@ def command(
             return EXIT_INTERRUPTED
     _print_report(report, as_json)
     return EXIT_ITEMS_FAILED if report.failed else 0
+
+
+def _knowledge(runtime: Runtime, scope: Scope) -> str:
+    """Name everything an answer depends on beside the question.
+
+    Raises ``NotFoundError`` when there is no such collection.
+    """
+    collection = runtime.storage.catalog.require(scope)
+    settings = runtime.settings
+    rates = f"{settings.error_rate}/{settings.clarify_error_rate}/{settings.handoff_contact}"
+    state = f"{collection.uid}@{collection.version}"
+    return f"{__version__} {state} {runtime.encoder.fingerprint} {rates}"
 
 
 def _print_report(report: BatchReport, as_json: bool) -> None:

@@ -1,0 +1,76 @@
+"""``assistant build``: the models and the example bank. What is there already is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from assistant.commands.common import (
+    EXIT_ITEMS_FAILED,
+    data_dir_option,
+    json_option,
+    load_settings,
+    make_scope,
+    note,
+    open_runtime,
+    print_json,
+    print_line,
+)
+from assistant.commands.ingest import ingest_with_progress, print_report
+
+if TYPE_CHECKING:
+    from assistant.settings import Settings
+    from assistant.types import IngestReport
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "bank"
+EXAMPLE_COLLECTION = "bank"
+
+
+@click.command(name="build")
+@click.option("--no-examples", is_flag=True, help="Leave the example bank out.")
+@click.option(
+    "--source",
+    metavar="WEIGHTS",
+    help="Weights from a folder with safetensors or a Hugging Face id.  [default: pinned package]",
+)
+@json_option
+@data_dir_option
+def command(no_examples: bool, source: str | None, as_json: bool) -> int:
+    """Make the models, and load the example bank into the collection "bank".
+
+    Safe to run again: finished parts are recognised by their content and left alone.
+    """
+    settings = load_settings()
+    manifest = _build_models(settings, source)
+    reports = [] if no_examples else _load_examples(settings)
+    failed = [result for report in reports for result in report.failed]
+    if as_json:
+        print_json({"model": manifest, "examples": [asdict(report) for report in reports]})
+    else:
+        print_line(f"Model: {manifest['name']} ({manifest['precision']}), ready.")
+        for report in reports:
+            print_report(report)
+    return EXIT_ITEMS_FAILED if failed else 0
+
+
+def _build_models(settings: Settings, source: str | None) -> dict[str, Any]:
+    from assistant.models.build import build_encoder
+
+    return asdict(build_encoder(settings, note, source=source))
+
+
+def _load_examples(settings: Settings) -> list[IngestReport]:
+    """Load documents and FAQ; files that have not changed are left alone."""
+    if not EXAMPLES.is_dir():
+        note("The example bank comes with the source code only; this installation has none.")
+        return []
+    scope = make_scope(EXAMPLE_COLLECTION)
+    faq = tuple(sorted(EXAMPLES.glob("faq_*.csv")))
+    with open_runtime(settings) as runtime:
+        return [
+            ingest_with_progress(runtime, (EXAMPLES / "documents",), scope, faq=False),
+            ingest_with_progress(runtime, faq, scope, faq=True),
+        ]

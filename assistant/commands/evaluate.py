@@ -1,0 +1,169 @@
+"""``assistant eval``: measure quality on a folder of test data."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from assistant.commands.common import (
+    data_dir_option,
+    json_option,
+    load_settings,
+    note,
+    print_json,
+    print_line,
+    progress_bar,
+)
+from assistant.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from assistant.models.encoder import Encoder
+    from indexes.evaluate import Rank, RetrievalSet
+    from indexes.search import HybridIndex
+    from indexes.types import FloatArray, Hit
+
+_BATCH = 256
+_POOL = 50
+_WARNINGS_SHOWN = 5
+
+
+@click.group(name="eval")
+@data_dir_option
+def command() -> None:
+    """Measure quality on a folder of test data."""
+
+
+@command.command()
+@click.option(
+    "--data",
+    required=True,
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="BEIR layout: corpus.jsonl, queries.jsonl, qrels.tsv.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["hybrid", "dense", "lexical"]),
+    default="hybrid",
+    show_default=True,
+    help="The search that answers use, or one half of it.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(8, 512),
+    default=256,
+    show_default=True,
+    help="Longer texts are cut at this many encoder tokens.",
+)
+@json_option
+@data_dir_option
+def retrieval(data: Path, method: str, max_tokens: int, as_json: bool) -> None:
+    """Rank the corpus for each query: nDCG@10, recall@1/5/20 and MRR@10."""
+    from assistant.models.loading import load_encoder
+    from indexes.errors import LoadError
+    from indexes.evaluate import evaluate_retrieval, read_retrieval_set
+
+    settings = load_settings()
+    try:
+        test = read_retrieval_set(data)
+    except LoadError as error:
+        raise InvalidInputError(str(error)) from None
+    for warning in test.warnings[:_WARNINGS_SHOWN]:
+        note(f"Left out: {warning}")
+    if len(test.warnings) > _WARNINGS_SHOWN:
+        note(f"and {len(test.warnings) - _WARNINGS_SHOWN} more judgements left out.")
+    encoder = load_encoder(settings)
+    # This encoder is ours alone, so its limit can be lowered for the run.
+    encoder.max_tokens = min(max_tokens, encoder.max_tokens)
+    started = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory(prefix="assistant-eval-") as folder:
+            rank = _rank(encoder, test, Path(folder), method)
+            metrics = evaluate_retrieval(test.corpus, test.queries, test.qrels, rank).to_json()
+    finally:
+        encoder.close()
+    result = {
+        **metrics,
+        "data": str(data),
+        "method": method,
+        "max_tokens": encoder.max_tokens,
+        "model": f"{encoder.name}@{encoder.fingerprint[:12]}",
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    if as_json:
+        print_json(result)
+        return
+    for name, value in result.items():
+        print_line(f"{name:<12}{value:.4f}" if isinstance(value, float) else f"{name:<12}{value}")
+
+
+def _rank(encoder: Encoder, test: RetrievalSet, folder: Path, method: str) -> Rank:
+    """Return a ranking over the index that answers use, made of the corpus in ``folder``."""
+    import numpy as np
+
+    from indexes.search import HybridIndex
+    from indexes.types import IndexItem
+
+    ids, texts = list(test.corpus), list(test.corpus.values())
+    # The lexical half needs no vectors; zero ones leave the dense half without a say.
+    blank = method == "lexical"
+    vectors = (
+        np.zeros((len(texts), encoder.dim), dtype=np.float32)
+        if blank
+        else _encode(encoder.encode_passages, texts, "Corpus")
+    )
+    index = HybridIndex.open(folder, dim=encoder.dim, encoder=encoder.fingerprint)
+    index.rebuild((IndexItem(n, text, vectors[n - 1]) for n, text in enumerate(texts, start=1)), 0)
+
+    def rank(queries: Sequence[str], depth: int) -> list[list[str]]:
+        asked = (
+            np.zeros((len(queries), encoder.dim), dtype=np.float32)
+            if blank
+            else _encode(encoder.encode_queries, queries, "Queries")
+        )
+        words = [""] * len(queries) if method == "dense" else queries
+        found = _search(index, words, asked, max(depth, _POOL))
+        key = _KEYS[method]
+        return [
+            [ids[hit.item_id - 1] for hit in sorted(hits, key=key, reverse=True)[:depth]]
+            for hits in found
+        ]
+
+    return rank
+
+
+_KEYS: Mapping[str, Callable[[Hit], float]] = {
+    "hybrid": lambda hit: hit.score,
+    "dense": lambda hit: hit.cosine,
+    "lexical": lambda hit: hit.coverage,
+}
+
+
+def _encode(
+    encode: Callable[[Sequence[str]], FloatArray], texts: Sequence[str], label: str
+) -> FloatArray:
+    import numpy as np
+
+    parts = []
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=len(texts))
+        for start in range(0, len(texts), _BATCH):
+            parts.append(encode(texts[start : start + _BATCH]))
+            bar.advance(task, len(parts[-1]))
+    encoded: FloatArray = np.concatenate(parts)
+    return encoded
+
+
+def _search(
+    index: HybridIndex, queries: Sequence[str], vectors: FloatArray, k: int
+) -> list[list[Hit]]:
+    found: list[list[Hit]] = []
+    for start in range(0, len(queries), _BATCH):
+        end = start + _BATCH
+        found += index.search(queries[start:end], vectors[start:end], k)
+    return found

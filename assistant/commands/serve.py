@@ -1,0 +1,65 @@
+"""``assistant serve``: the page at /, the API at /api/v1, /healthz."""
+
+from __future__ import annotations
+
+import socket
+
+import click
+
+from assistant.commands.common import data_dir_option, load_settings, note, open_runtime
+from assistant.errors import AssistantError
+
+
+@click.command(name="serve")
+@click.option("--host", help="Address to listen on.  [default: ASSISTANT_HOST or 127.0.0.1]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.  [default: ASSISTANT_PORT or 7860]",
+)
+@data_dir_option
+def command(host: str | None, port: int | None) -> None:
+    """Serve the page at / and the API at /api/v1 until interrupted."""
+    settings = load_settings(host=host, port=port)
+    listener = _listen(settings.host, settings.port)
+    port_taken = listener.getsockname()[1]
+    with open_runtime(settings) as runtime:
+        import uvicorn
+
+        from assistant.web.api import create_app
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                note(f"Ready: http://{_shown(settings.host)}:{port_taken}  (stop with Ctrl-C)")
+
+        config = uvicorn.Config(
+            create_app(runtime),
+            log_level="warning" if settings.log_level == "info" else settings.log_level,
+            timeout_graceful_shutdown=10,
+        )
+        Server(config).run(sockets=[listener])
+
+
+def _shown(host: str) -> str:
+    """Return an address that works in a browser on this machine."""
+    if host in {"127.0.0.1", "0.0.0.0", "::", "::1"}:  # noqa: S104
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind before anything is loaded, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AssistantError(
+            f"Cannot listen on {host}, port {port}: {error.strerror or error}. "
+            "Choose another with --host and --port."
+        ) from None
+    listener.set_inheritable(True)
+    return listener
