@@ -1,0 +1,179 @@
+"""Build an encoder from its weights: tokeniser, graph, gate, manifest. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tokenizers import Tokenizer
+
+from assistant.errors import ModelError
+from assistant.models.build import gates
+from assistant.models.build.graph import Precision, build_graph
+from assistant.models.build.recipe import Recipe, recipe_for
+from assistant.models.build.sources import Source, locate, sha256_of
+from assistant.models.build.tokenizer import build_tokenizer, kept_pieces, trim
+from assistant.models.build.weights import EncoderWeights
+from assistant.models.manifest import FORMAT, MANIFEST_FILE, ModelManifest, read_manifest
+from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, ModelRegistry, verify
+from assistant.models.session import CpuBackend, Tokens, cuda_problem, open_backend
+from assistant.settings import Settings
+
+Progress = Callable[[str], None]
+_LOCK_SECONDS = 600
+
+
+def build_encoder(
+    settings: Settings, progress: Progress | None = None, *, source: str | None = None
+) -> ModelManifest:
+    """Build the encoder of the settings unless it is built already, and return its manifest.
+
+    ``source`` overrides where the weights come from: a folder with safetensors or a Hugging Face
+    id. With a usable NVIDIA GPU the fp16 encoder for CUDA is built too. The result is named by the
+    hash of its inputs and appears under that name only when complete and checked, so that an
+    interrupted build is simply run again. Raises ModelError.
+    """
+    say = progress or _silent
+    recipe = recipe_for(settings.encoder, source)
+    say(f"locating the weights of {recipe.name}")
+    located = locate(recipe.source)
+    manifest = _build(settings, recipe, located, "int8", say)
+    if settings.device != "cpu" and cuda_problem() is None:
+        _build(settings, recipe, located, "fp16", say)
+    return manifest
+
+
+def _silent(message: str) -> None:
+    del message
+
+
+def _build(
+    settings: Settings, recipe: Recipe, source: Source, precision: Precision, say: Progress
+) -> ModelManifest:
+    registry = ModelRegistry(settings.models_dir)
+    parent = settings.models_dir / recipe.name
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"{precision}-{_key(recipe, source, precision)}"
+    try:
+        with FileLock(parent / "build.lock", timeout=_LOCK_SECONDS):
+            manifest = _already_built(folder)
+            if manifest is None:
+                manifest = _build_in(folder, recipe, source, precision, say)
+            else:
+                say(f"{recipe.name} ({precision}) is built already")
+            registry.select(recipe.name, precision, folder)
+    except Timeout as error:
+        raise ModelError(
+            f"Another build of {recipe.name} has held {parent / 'build.lock'} for "
+            f"{_LOCK_SECONDS} s. Wait for it or end it, then build again."
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{recipe.name} cannot be written to {parent}: {error}") from error
+    return manifest
+
+
+def _key(recipe: Recipe, source: Source, precision: str) -> str:
+    """Return what names a build: a hash of everything that goes into it."""
+    parts = [FORMAT, source.sha256, precision, recipe.trim]
+    parts += [recipe.query_prefix, recipe.passage_prefix]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _already_built(folder: Path) -> ModelManifest | None:
+    if not folder.is_dir():
+        return None
+    try:
+        manifest = read_manifest(folder)
+        verify(folder, manifest)
+    except ModelError:
+        # Damaged since: a fresh build takes its place.
+        shutil.rmtree(folder)
+        return None
+    return manifest
+
+
+def _build_in(
+    folder: Path, recipe: Recipe, source: Source, precision: Precision, say: Progress
+) -> ModelManifest:
+    """Build in a temporary folder and give it its name last; the lock is held."""
+    for left_over in folder.parent.glob("*.part"):
+        shutil.rmtree(left_over)
+    part = folder.with_name(folder.name + ".part")
+    part.mkdir()
+    say(f"reading the weights from {source.label} {source.version}")
+    weights = source.read()
+    if recipe.trim:
+        weights = trimmed(weights)
+    say(f"building the {precision} graph ({len(weights.vocabulary.pieces)} pieces)")
+    tokenizer = build_tokenizer(weights.vocabulary)
+    tokenizer.save(str(part / TOKENIZER_FILE), pretty=False)
+    model = build_graph(weights, precision, padded=precision == "fp16").SerializeToString()
+    (part / MODEL_FILE).write_bytes(model)
+    say("checking it against fp32")
+    parity = _gate(part / MODEL_FILE, weights, tokenizer, recipe, precision)
+    manifest = ModelManifest(
+        name=recipe.name,
+        task="encoder",
+        dim=weights.shape.hidden,
+        max_tokens=weights.shape.max_positions,
+        query_prefix=recipe.query_prefix,
+        passage_prefix=recipe.passage_prefix,
+        licence=recipe.licence,
+        source=source.label,
+        source_version=source.version,
+        source_sha256=source.sha256,
+        precision=precision,
+        files={name: sha256_of(part / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
+        parity=parity,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        pieces=len(weights.vocabulary.pieces),
+    )
+    (part / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    _sync(part)
+    part.rename(folder)
+    say(f"built {recipe.name} ({precision})")
+    return manifest
+
+
+def trimmed(weights: EncoderWeights) -> EncoderWeights:
+    """Return the weights with only the vocabulary that Chinese and English text needs."""
+    kept = kept_pieces(weights.vocabulary)
+    tensors = {**weights.tensors, "emb.word": weights.tensors["emb.word"][kept]}
+    return replace(weights, vocabulary=trim(weights.vocabulary, kept), tensors=tensors)
+
+
+def _gate(
+    model: Path,
+    weights: EncoderWeights,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    precision: Precision,
+) -> dict[str, float]:
+    texts = gates.sample_texts(recipe.query_prefix, recipe.passage_prefix)
+    tokens = []
+    for encoding in tokenizer.encode_batch(texts):
+        ids = np.array(encoding.ids[: weights.shape.max_positions], dtype=np.int32)
+        tokens.append(Tokens(ids, np.full((1, len(ids)), 1 / len(ids), dtype=np.float32)))
+    threads = os.cpu_count() or 1
+    reference = CpuBackend(build_graph(weights, "fp32", padded=False).SerializeToString(), threads)
+    built = open_backend(model, "cuda" if precision == "fp16" else "cpu", threads)
+    try:
+        return gates.compare(built, reference, tokens)
+    finally:
+        built.close()
+        reference.close()
+
+
+def _sync(folder: Path) -> None:
+    """Make the folder's files durable before its name says that it is complete."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,177 @@
+"""Turn text into unit vectors: whole texts, and spans of a text in its context."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from assistant.models.batching import MicroBatcher
+from assistant.models.manifest import ModelManifest
+from assistant.models.session import Backend, Choice, Tokens
+from indexes.types import FloatArray, Span
+
+# A token covers far fewer characters than this, so what is cut off could not have been encoded;
+# it bounds the work a 1 MB text can cause.
+_MAX_CHARACTERS_PER_TOKEN = 64
+_LONE_CALL = 4
+
+
+class Encoder:
+    """Encodes queries and passages. Thread-safe.
+
+    ``fingerprint`` names weights, tokeniser, graph and precision: vectors are comparable only
+    between encoders of the same fingerprint.
+    """
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        tokenizer: Tokenizer,
+        backend: Backend,
+        *,
+        threads: int = 1,
+        queue_size: int = 256,
+        choice: Choice | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.name = manifest.name
+        self.dim = manifest.dim
+        self.max_tokens = manifest.max_tokens
+        self.fingerprint = fingerprint(manifest)
+        self.choice = choice
+        self._tokenizer = tokenizer
+        self._backend = backend
+        self._eos = tokenizer.encode("").ids[-1]
+        self._batcher: MicroBatcher[str, FloatArray] = MicroBatcher(
+            self._encode_prefixed,
+            workers=threads if backend.batch == 1 else 1,
+            max_batch=max(backend.batch, 8),
+            max_waiting=queue_size,
+        )
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text, without special tokens, not truncated."""
+        encodings = self._tokenizer.encode_batch_fast(
+            [clean(text) for text in texts], add_special_tokens=False
+        )
+        return [len(encoding) for encoding in encodings]
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit vectors float32 (n, dim) of questions.
+
+        A call with a few texts joins the queue shared by all callers; raises BusyError when that is
+        full. Longer lists are encoded on their own.
+        """
+        prefixed = [self.manifest.query_prefix + text for text in texts]
+        if not prefixed:
+            return np.empty((0, self.dim), dtype=np.float32)
+        if len(prefixed) <= _LONE_CALL:
+            return np.stack(self._batcher.submit(prefixed))
+        return np.stack(self._encode_prefixed(prefixed))
+
+    def encode_passages(self, texts: Sequence[str]) -> FloatArray:
+        """Return unit vectors float32 (n, dim) of passages."""
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float32)
+        return np.stack(self._encode_prefixed([self.manifest.passage_prefix + t for t in texts]))
+
+    def encode_passages_with_spans(
+        self,
+        texts: Sequence[str],
+        contexts: Sequence[str],
+        spans: Sequence[Sequence[Span]],
+    ) -> tuple[FloatArray, list[FloatArray]]:
+        """Return unit vectors of passages, float32 (n, dim), and of each one's spans, (spans, dim).
+
+        A passage is encoded after its context (title, headings); its spans, ranges of ``text``, are
+        pooled over their own tokens from the same pass, so they know what surrounds them ("late
+        chunking", Günther et al. 2024, arXiv:2409.04701). A span without tokens of its own, or
+        beyond ``max_tokens``, gets the vector of the whole.
+        """
+        if not len(texts) == len(contexts) == len(spans):
+            raise ValueError(
+                f"{len(texts)} texts, {len(contexts)} contexts and {len(spans)} lists of spans; "
+                "the three must be of one length."
+            )
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float32), []
+        heads = [
+            self.manifest.passage_prefix + (f"{context}\n" if context else "")
+            for context in contexts
+        ]
+        encodings = self._tokenizer.encode_batch(
+            [self._limited(head + text) for head, text in zip(heads, texts, strict=True)]
+        )
+        tokens = [
+            self._tokens(encoding, [Span(s.start + len(head), s.end + len(head)) for s in wanted])
+            for encoding, head, wanted in zip(encodings, heads, spans, strict=True)
+        ]
+        pooled = [unit(rows) for rows in self._backend.pooled(tokens)]
+        return np.stack([rows[0] for rows in pooled]), [rows[1:] for rows in pooled]
+
+    def close(self) -> None:
+        """Finish what is running and stop the workers."""
+        self._batcher.close()
+        self._backend.close()
+
+    def _encode_prefixed(self, texts: Sequence[str]) -> list[FloatArray]:
+        encodings = self._tokenizer.encode_batch_fast([self._limited(text) for text in texts])
+        tokens = [self._tokens(encoding, ()) for encoding in encodings]
+        return [unit(rows)[0] for rows in self._backend.pooled(tokens)]
+
+    def _limited(self, text: str) -> str:
+        return clean(text[: self.max_tokens * _MAX_CHARACTERS_PER_TOKEN])
+
+    def _tokens(self, encoding: Encoding, spans: Sequence[Span]) -> Tokens:
+        ids = np.array(encoding.ids[: self.max_tokens], dtype=np.int32)
+        ids[-1] = self._eos
+        pool = np.empty((1 + len(spans), len(ids)), dtype=np.float32)
+        pool[0] = 1 / len(ids)
+        if spans:
+            pool[1:] = span_weights(np.array(encoding.offsets[: len(ids)]), spans)
+        return Tokens(ids=ids, pool=pool)
+
+
+def span_weights(offsets: NDArray[np.int64], spans: Sequence[Span]) -> FloatArray:
+    """Return pooling weights float32 (spans, tokens): means over the tokens touching a span.
+
+    ``offsets`` int (tokens, 2) are the tokens' character ranges; empty ones (special tokens) touch
+    nothing. A span that no token touches gets the mean over all.
+    """
+    start, end = offsets[:, 0], offsets[:, 1]
+    lower = np.array([[span.start] for span in spans])
+    upper = np.array([[span.end] for span in spans])
+    touches = (start < upper) & (end > lower) & (end > start)
+    counts = touches.sum(axis=1, keepdims=True)
+    weights = np.where(counts > 0, touches / np.maximum(counts, 1), 1 / len(offsets))
+    return weights.astype(np.float32)
+
+
+def unit(rows: FloatArray) -> FloatArray:
+    """Return ``rows`` scaled to unit length; a zero row stays zero."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    scaled: FloatArray = rows / np.maximum(norms, 1e-12)
+    return scaled
+
+
+def clean(text: str) -> str:
+    """Return ``text`` with lone surrogates, which no UTF-8 tokeniser accepts, replaced by U+FFFD.
+
+    The length in code points is unchanged, so offsets stay valid.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
+    return text
+
+
+def fingerprint(manifest: ModelManifest) -> str:
+    """Return 16 hexadecimal digits that change with weights, tokeniser, graph or prefixes."""
+    parts = [f"{name}:{digest}" for name, digest in sorted(manifest.files.items())]
+    parts += [manifest.query_prefix, manifest.passage_prefix, str(manifest.max_tokens)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,202 @@
+"""Run the encoder graph: on CPU with ONNX Runtime, on an NVIDIA GPU when there is one.
+
+The only module that imports onnxruntime.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.errors import ModelError
+from indexes.types import FloatArray
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One text ready to encode: ``ids`` int32 (tokens,), ``pool`` float32 (spans, tokens)."""
+
+    ids: NDArray[np.int32]
+    pool: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The execution provider taken and why."""
+
+    device: Literal["cpu", "cuda"]
+    reason: str
+
+
+class Backend(Protocol):
+    """Runs texts through the encoder; thread-safe."""
+
+    batch: int
+
+    def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
+        """Return for each text its pooled vectors, float32 (spans, hidden)."""
+
+    def close(self) -> None: ...
+
+
+def choose_device(wanted: Device, *, fp16_built: bool) -> Choice:
+    """Pick CUDA when it is wanted, offered by this onnxruntime, usable here, and built for.
+
+    Raises ModelError when ``wanted`` is ``cuda`` and it cannot be had; ``auto`` falls back to CPU.
+    """
+    if wanted == "cpu":
+        return Choice("cpu", "device is set to cpu")
+    problem = cuda_problem()
+    if problem is None and not fp16_built:
+        problem = "the encoder is not built for CUDA: run `assistant build` on this machine"
+    if problem is None:
+        return Choice("cuda", "onnxruntime offers CUDA and the fp16 encoder is built")
+    if wanted == "cuda":
+        raise ModelError(f"device is cuda, but {problem}. Or set ASSISTANT_DEVICE=cpu.")
+    return Choice("cpu", problem)
+
+
+def cuda_problem() -> str | None:
+    """Return why CUDA cannot be used here, or None when it can."""
+    import onnxruntime
+
+    offered = onnxruntime.get_available_providers()
+    if "CUDAExecutionProvider" not in offered:
+        return f"this onnxruntime offers {', '.join(offered)} only (install the gpu extra)"
+    # The GPU build offers CUDA on any machine; a device node says whether there is a GPU.
+    if not (Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists() or os.name == "nt"):
+        return "this machine shows no NVIDIA GPU"
+    return None
+
+
+def open_backend(path: Path, device: Literal["cpu", "cuda"], threads: int) -> Backend:
+    """Open the graph at ``path`` with ``threads`` workers; ModelError when it cannot be loaded."""
+    return CudaBackend(path) if device == "cuda" else CpuBackend(path, threads)
+
+
+def _session(graph: Path | bytes, provider: str, level: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # One thread per run and several runs at once: no barriers between cores, each core keeps its
+    # own caches, and concurrent callers never share a pool.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.log_severity_level = 3
+    model = str(graph) if isinstance(graph, Path) else graph
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=[provider])
+    except Exception as error:  # onnxruntime raises its own family, rooted in Exception
+        raise ModelError(
+            f"onnxruntime {onnxruntime.__version__} cannot load the encoder on {provider}: "
+            f"{str(error)[:300]}. Run `assistant build`, or check the onnxruntime version."
+        ) from error
+
+
+class CpuBackend:
+    """One text a run, ``threads`` runs at a time: no padding, and a vector that never depends on
+    what else is encoded."""
+
+    batch = 1
+
+    def __init__(self, graph: Path | bytes, threads: int) -> None:
+        # "Basic" keeps the graph as written: the higher levels fuse in slower CPU kernels.
+        self._session = _session(graph, "CPUExecutionProvider", "ORT_ENABLE_BASIC")
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder")
+
+    def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
+        if len(texts) == 1 or self._threads == 1:
+            return [self._run(text) for text in texts]
+        # Longest first, so that no core is left with a long text at the end.
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i].ids))
+        results: list[FloatArray | None] = [None] * len(texts)
+        for i, result in zip(
+            order, self._pool.map(self._run, [texts[i] for i in order]), strict=True
+        ):
+            results[i] = result
+        return [result for result in results if result is not None]
+
+    def _run(self, text: Tokens) -> FloatArray:
+        feed = {"input_ids": text.ids[None], "pool": text.pool[None]}
+        result: FloatArray = self._session.run(None, feed)[0][0]
+        return result
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class CudaBackend:
+    """Padded batches in half precision; inputs and outputs stay bound to device memory."""
+
+    batch = 64
+    max_tokens = 32768
+
+    def __init__(self, graph: Path) -> None:
+        self._session = _session(graph, "CUDAExecutionProvider", "ORT_ENABLE_ALL")
+        if self._session.get_providers()[0] != "CUDAExecutionProvider":
+            raise ModelError(
+                "onnxruntime could not start CUDA here (driver or CUDA libraries missing). "
+                "Set ASSISTANT_DEVICE=cpu or mend the CUDA installation."
+            )
+
+    def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i].ids))
+        results: dict[int, FloatArray] = {}
+        for batch in self._batches(order, texts):
+            vectors = self._run([texts[i] for i in batch])
+            for row, i in enumerate(batch):
+                results[i] = vectors[row, : len(texts[i].pool)].astype(np.float32)
+        return [results[i] for i in range(len(texts))]
+
+    def _batches(self, order: Sequence[int], texts: Sequence[Tokens]) -> list[list[int]]:
+        """Cut ``order`` (ascending length) so that rows times longest stays within the limit."""
+        batches: list[list[int]] = []
+        for i in order:
+            fits = batches and (len(batches[-1]) + 1) * len(texts[i].ids) <= self.max_tokens
+            if fits and len(batches[-1]) < self.batch * 8:
+                batches[-1].append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def _run(self, texts: Sequence[Tokens]) -> NDArray[np.float16]:
+        import onnxruntime
+
+        ids, lengths, pool = pad(texts)
+        binding = self._session.io_binding()
+        feed = {"input_ids": ids, "lengths": lengths, "pool": pool.astype(np.float16)}
+        for name, value in feed.items():
+            binding.bind_ortvalue_input(
+                name, onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0)
+            )
+        binding.bind_output("pooled", "cuda", 0)
+        self._session.run_with_iobinding(binding)
+        result: NDArray[np.float16] = binding.copy_outputs_to_cpu()[0]
+        return result
+
+    def close(self) -> None:
+        return None
+
+
+def pad(texts: Sequence[Tokens]) -> tuple[NDArray[np.int32], NDArray[np.int32], FloatArray]:
+    """Return ids (batch, longest), lengths (batch,) and pooling weights (batch, spans, longest)."""
+    longest = max(len(text.ids) for text in texts)
+    spans = max(len(text.pool) for text in texts)
+    # Id 0 is a real token, but lengths keep attention and pooling away from the padding.
+    ids = np.zeros((len(texts), longest), dtype=np.int32)
+    pool = np.zeros((len(texts), spans, longest), dtype=np.float32)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = text.ids
+        pool[row, : len(text.pool), : len(text.ids)] = text.pool
+    return ids, np.array([len(text.ids) for text in texts], dtype=np.int32), pool
