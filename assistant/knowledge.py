@@ -65,9 +65,12 @@ class Knowledge:
         live = self._current(scope)
         if live is None or not texts:
             return [Retrieved((), ()) for _ in texts]
-        chunks = self._search_chunks(live.index("chunks"), scope, texts, vectors, k)
-        faqs = self._search_faq(live.index("faq"), scope, texts, vectors, k)
-        return [Retrieved(*found) for found in zip(chunks, faqs, strict=True)]
+        in_chunks, in_faq = live.index("chunks"), live.index("faq")
+        chunks = self._search_chunks(in_chunks, scope, texts, vectors, k)
+        faqs = self._search_faq(in_faq, scope, texts, vectors, k)
+        # The larger index knows better which words are rare.
+        terms = max(in_chunks, in_faq, key=lambda index: index.size).term_weights(texts)
+        return [Retrieved(*found) for found in zip(chunks, faqs, terms, strict=True)]
 
     def refresh(self, scope: Scope) -> None:
         """Take in all changes now, rather than with the next search."""

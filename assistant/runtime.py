@@ -92,7 +92,10 @@ class Runtime:
             self._refuse_if_closed()
             made = self.__dict__.get("knowledge")
             return made or Knowledge(
-                self.storage, self.settings, self.encoder.fingerprint, self.encoder.dim
+                self.storage,
+                self.settings,
+                encoder=self.encoder.fingerprint,
+                dim=self.encoder.dim,
             )
 
     @cached_property
@@ -222,7 +225,9 @@ class Runtime:
 
     def delete_collection(self, scope: Scope) -> None:
         """Delete a collection with its documents. Raises ``NotFoundError``."""
-        self.storage.catalog.delete_collection(scope)
+        gone = self.storage.catalog.delete_collection(scope)
+        if "knowledge" in self.__dict__:
+            self.knowledge.forget(gone)
 
     def documents(self, scope: Scope) -> list[DocumentInfo]:
         """Return a collection's documents. Raises ``NotFoundError``."""
