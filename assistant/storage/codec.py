@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import overload
 
 import numpy as np
 
 from assistant.errors import StorageError
+from assistant.storage.names import clean_text
 from assistant.types import Sentence
 from indexes.types import FloatArray, Span
 
@@ -31,6 +34,17 @@ def decode_vectors(blobs: Sequence[bytes], dim: int) -> FloatArray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.maximum(norms, 1e-12)
     return vectors
+
+
+def encode_path(titles: Sequence[str]) -> str:
+    """Store a heading path, outermost first."""
+    return json.dumps([clean_text(title) for title in titles], ensure_ascii=False)
+
+
+@lru_cache(maxsize=4096)
+def decode_path(stored: str) -> tuple[str, ...]:
+    """Return the heading path that ``encode_path`` stored."""
+    return tuple(json.loads(stored))
 
 
 def encode_sentences(spans: Sequence[Span], vectors: FloatArray) -> bytes:

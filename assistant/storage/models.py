@@ -100,8 +100,12 @@ class DocumentRow(Base):
 
 
 class ChunkRow(Base):
-    """A passage and its vectors. ``text`` repeats the document's, since a cut out of a long
-    document costs a scan of it at every read."""
+    """A passage and its vectors.
+
+    ``text`` repeats the document's, since a cut out of a long document costs a scan of it at
+    every read. ``heading_path`` is a JSON list kept as text: the same few paths come again and
+    again, and decoding them one row at a time would be the costliest part of a read.
+    """
 
     __tablename__ = "chunks"
     __table_args__ = (
@@ -119,7 +123,7 @@ class ChunkRow(Base):
     page: Mapped[int | None]
     token_count: Mapped[int]
     tags: Mapped[list[Any]]
-    heading_path: Mapped[list[Any]]
+    heading_path: Mapped[str] = mapped_column(Text)
     context: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)
     vector: Mapped[bytes]

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, case, func, literal, select
+from sqlalchemy import Connection, bindparam, case, func, literal, select
 
-from assistant.storage.codec import Sentences, decode_vectors
+from assistant.storage.codec import Sentences, decode_path, decode_vectors
 from assistant.storage.engine import Database
 from assistant.storage.models import (
     ChunkRow,
@@ -23,7 +23,7 @@ from assistant.storage.values import IndexName
 from indexes.types import IndexItem, Language
 
 _FEED_ROWS = 1000
-# SQLite takes 32,766 variables in a statement and PostgreSQL 65,535.
+# Keeps a statement well under the million bytes SQLite takes.
 _IDS = 10_000
 
 
@@ -147,7 +147,17 @@ class Passages:
         """The chunks of these ids that exist, in no particular order."""
         return [
             ChunkFields(
-                a, b, c, d, e, start, end, text, tuple(path), page, Sentences(blob, text, start)
+                a,
+                b,
+                c,
+                d,
+                e,
+                start,
+                end,
+                text,
+                decode_path(path),
+                page,
+                Sentences(blob, text, start),
             )
             for a, b, c, d, e, start, end, text, path, page, blob in self._rows(
                 _CHUNK_ROWS, ChunkRow.id, ids
@@ -160,13 +170,15 @@ class Passages:
             (row[0], FaqFields(*row[1:12])) for row in self._rows(_FAQ_ROWS, FaqQuestionRow.id, ids)
         ]
 
-    def _rows(self, statement: Select[Any], column: Any, ids: Sequence[int]) -> list[Any]:
+    def _rows(self, statement: Any, column: Any, ids: Sequence[int]) -> list[Any]:
         rows: list[Any] = []
         ordered = sorted(ids)
+        # Numbers are written into the statement: binding thousands of them costs more than that.
+        which = column.in_(bindparam("ids", expanding=True, literal_execute=True))
         with self._db.reading() as connection:
             for first in range(0, len(ordered), _IDS):
                 part = ordered[first : first + _IDS]
-                rows.extend(connection.execute(statement.where(column.in_(part))).all())
+                rows.extend(connection.execute(statement.where(which), {"ids": part}).all())
         return rows
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, func, insert, select
 
 from assistant.storage.catalog import bump_version, remove_document
+from assistant.storage.codec import encode_path
 from assistant.storage.engine import Database
 from assistant.storage.models import ChunkRow, DocumentRow, FaqEntryRow, FaqQuestionRow
 from assistant.storage.names import clean_text, now
@@ -133,7 +134,7 @@ def _chunk_values(encoded: EncodedChunk) -> dict[str, Any]:
         "end_at": chunk.end,
         "page": chunk.page,
         "token_count": chunk.token_count,
-        "heading_path": [clean_text(title) for title in chunk.heading_path],
+        "heading_path": encode_path(chunk.heading_path),
         "context": clean_text(chunk.context),
         "text": clean_text(chunk.text),
         "vector": encoded.vector,

@@ -90,7 +90,7 @@ def _chunks() -> None:
         sa.Column("page", sa.Integer(), nullable=True),
         _required("token_count", sa.Integer()),
         _required("tags", sa.JSON()),
-        _required("heading_path", sa.JSON()),
+        _required("heading_path", sa.Text()),
         _required("context", sa.Text()),
         _required("text", sa.Text()),
         _required("vector", sa.LargeBinary()),
