@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, File, Path, Query, Request, Response, UploadFile
 
 from assistant.errors import InvalidInputError
-from assistant.types import Scope
+from assistant.types import CollectionInfo, Scope
 from assistant.web import schemas
 from assistant.web.passages import DEFAULT_CONTEXT, MAX_CONTEXT, passage_of
 from assistant.web.security import scope_of
@@ -30,9 +30,7 @@ def collections_router(runtime: Runtime) -> APIRouter:
     @router.get("", response_model=schemas.CollectionList, summary="List collections")
     def list_collections(request: Request) -> schemas.CollectionList:
         found = runtime.collections(scope_of(request).tenant)
-        return schemas.CollectionList(
-            collections=[schemas.CollectionBody(**_without_tenant(info)) for info in found]
-        )
+        return schemas.CollectionList(collections=[_collection(info) for info in found])
 
     @router.post(
         "",
@@ -44,14 +42,14 @@ def collections_router(runtime: Runtime) -> APIRouter:
         body: schemas.CollectionCreate, request: Request
     ) -> schemas.CollectionBody:
         info = runtime.create_collection(_scope(request, body.name))
-        return schemas.CollectionBody(**_without_tenant(info))
+        return _collection(info)
 
     @router.get(
         "/{collection}", response_model=schemas.CollectionBody, summary="What a collection holds"
     )
     def get_collection(collection: CollectionName, request: Request) -> schemas.CollectionBody:
         info = runtime.collection_stats(_scope(request, collection))
-        return schemas.CollectionBody(**_without_tenant(info))
+        return _collection(info)
 
     @router.delete("/{collection}", status_code=204, summary="Delete a collection and all in it")
     def delete_collection(collection: CollectionName, request: Request) -> Response:
@@ -128,6 +126,7 @@ def documents_router(runtime: Runtime, max_file_mb: int) -> APIRouter:
         collection: CollectionName,
         document_id: DocumentId,
         request: Request,
+        *,
         start: Annotated[int, Query(ge=0, description="First code point of the quote.")],
         end: Annotated[int, Query(ge=0, description="One past its last code point.")],
         context: Annotated[
@@ -152,7 +151,5 @@ def _scope(request: Request, collection: str) -> Scope:
     return replace(scope_of(request), collection=collection)
 
 
-def _without_tenant(info: object) -> dict[str, object]:
-    data = asdict(info)  # type: ignore[call-overload]
-    data.pop("tenant", None)
-    return dict(data)
+def _collection(info: CollectionInfo) -> schemas.CollectionBody:
+    return schemas.CollectionBody.model_validate(asdict(info))

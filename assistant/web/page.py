@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from starlette.responses import HTMLResponse
@@ -77,10 +77,8 @@ class Page:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         message = _STARTING
         if not self._settled.is_set():
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), _WAIT_SECONDS)
-            except TimeoutError:
-                pass
         if self._app is not None:
             await self._app(scope, receive, send)
             return

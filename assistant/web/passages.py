@@ -9,7 +9,7 @@ from typing import Protocol
 from assistant.errors import InvalidInputError
 from indexes.types import Heading, Language, Page
 
-DEFAULT_CONTEXT = 280
+DEFAULT_CONTEXT = 200
 MAX_CONTEXT = 5000
 # A passage is widened by at most this many characters to begin and end at a line or sentence.
 _SNAP = 80
@@ -37,7 +37,10 @@ class SourceText(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """``text`` begins at ``start`` of the document; ``text[quote_start:quote_end]`` is the quote."""
+    """A quote with its surroundings, and where in the document they stand.
+
+    ``text`` begins at ``start`` of the document; ``text[quote_start:quote_end]`` is the quote.
+    """
 
     document_id: str
     title: str
@@ -106,13 +109,20 @@ def passage_of(
 
 def _snap_back(text: str, offset: int) -> int:
     for position in range(offset, max(0, offset - _SNAP), -1):
-        if text[position - 1] in _STOPS:
+        if _ends_sentence(text, position - 1):
             return position
     return offset if offset > _SNAP else 0
 
 
 def _snap_forward(text: str, offset: int) -> int:
     for position in range(offset, min(len(text), offset + _SNAP)):
-        if text[position] in _STOPS:
+        if _ends_sentence(text, position):
             return position + 1
     return offset if offset + _SNAP < len(text) else len(text)
+
+
+def _ends_sentence(text: str, position: int) -> bool:
+    if text[position] == ".":
+        # The point of 0.5 or v1.2 ends nothing.
+        return text[position + 1 : position + 2].isspace()
+    return text[position] in _STOPS

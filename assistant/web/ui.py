@@ -9,18 +9,18 @@ import gradio as gr
 from fastapi import FastAPI
 from gradio.themes.utils.fonts import Font
 
-from assistant.web.security import scope_of
 from assistant.web.ui_chat import ChatView
 from assistant.web.ui_documents import DocumentsView
 from assistant.web.ui_labels import relabel
 from assistant.web.ui_layout import Parts, build_layout
-from assistant.web.ui_session import Session
+from assistant.web.ui_session import Session, visitor_scope
 from assistant.web.ui_strings import EN, LANGUAGE_COOKIE, preferred_language
 
 if TYPE_CHECKING:
     from assistant.runtime import Runtime
 
 _STATIC = Path(__file__).parent / "static"
+_STYLES = ("page.css", "conversation.css", "documents.css", "phone.css")
 _CONCURRENT_EVENTS = 16
 _WAITING_EVENTS = 256
 # System fonts only: a font from another host would be a request to another host.
@@ -43,7 +43,7 @@ def build_page(runtime: Runtime) -> FastAPI:
     blocks.queue(
         default_concurrency_limit=_CONCURRENT_EVENTS, max_size=_WAITING_EVENTS, api_open=False
     )
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         blocks,
         path="/",
@@ -57,9 +57,17 @@ def build_page(runtime: Runtime) -> FastAPI:
         pwa=False,
         favicon_path=str(_STATIC / "icon.svg"),
         theme=_theme(),
-        css=(_STATIC / "page.css").read_text("utf-8"),
-        head=f"<script>{(_STATIC / 'page.js').read_text('utf-8')}</script>",
+        head=_head(),
     )
+    return app
+
+
+def _head() -> str:
+    # Not by `css=`: Gradio confines that to its own container, and the theme's colours are set on
+    # the body.
+    styles = "".join((_STATIC / name).read_text("utf-8") for name in _STYLES)
+    script = (_STATIC / "page.js").read_text("utf-8")
+    return f"<style>{styles}</style><script>{script}</script>"
 
 
 def _theme() -> gr.themes.Base:
@@ -164,7 +172,7 @@ class _Wiring:
         session.language = preferred_language(
             request.headers.get("accept-language", ""), request.cookies.get(LANGUAGE_COOKIE)
         )
-        names = self._documents.collection_names(scope_of(request.request).tenant)
+        names = self._documents.collection_names(visitor_scope(request).tenant)
         if session.collection not in names:
             session.collection = names[0]
         return self._redraw_all(session, browser, request)

@@ -12,9 +12,8 @@ from assistant.errors import AssistantError
 from assistant.types import Answer, Question, Scope
 from assistant.web import ui_render as render
 from assistant.web.problems import describe
-from assistant.web.security import scope_of
 from assistant.web.ui_evidence import empty_panel, evidence_panel
-from assistant.web.ui_session import Session, history_entries, remember
+from assistant.web.ui_session import Session, history_entries, remember, visitor_scope
 from assistant.web.ui_strings import Strings
 
 if TYPE_CHECKING:
@@ -113,13 +112,11 @@ class ChatView:
         return self._turn_shown(session, turn, request)
 
     def _turn_shown(self, session: Session, turn: int, request: gr.Request) -> Updates:
-        entry = session.turns[turn]
         panel = evidence_panel(
             self._runtime,
             self._scope(session, request),
             turn,
-            entry["question"],
-            entry["answer"],
+            session.turns[turn],
             session.strings,
         )
         return {self._parts.chat.evidence: panel}
@@ -155,7 +152,7 @@ class ChatView:
     ) -> None:
         try:
             self._runtime.add_feedback(
-                scope_of(request.request).tenant,
+                visitor_scope(request).tenant,
                 session.conversation_id or "",
                 turn,
                 "up" if rating == "up" else "down",
@@ -185,7 +182,7 @@ class ChatView:
         try:
             if wanted not in entries:
                 raise AssistantError(session.strings.conversation_gone)
-            turns = self._runtime.conversation(scope_of(request.request).tenant, wanted)
+            turns = self._runtime.conversation(visitor_scope(request).tenant, wanted)
         except AssistantError:
             gr.Warning(session.strings.conversation_gone, duration=5)
             browser = [entry for entry in history_entries(browser) if entry["id"] != wanted]
@@ -235,7 +232,7 @@ class ChatView:
         return render.greeting(session.strings, samples, empty=empty)
 
     def _scope(self, session: Session, request: gr.Request) -> Scope:
-        return replace(scope_of(request.request), collection=session.collection)
+        return replace(visitor_scope(request), collection=session.collection)
 
 
 def sample_questions(

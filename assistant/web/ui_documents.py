@@ -12,9 +12,8 @@ import gradio as gr
 from assistant.errors import AssistantError
 from assistant.types import DEFAULT_COLLECTION, DocumentInfo, FileResult, Scope
 from assistant.web.problems import describe
-from assistant.web.security import scope_of
 from assistant.web.ui_render import escape, icon
-from assistant.web.ui_session import Session
+from assistant.web.ui_session import Session, visitor_scope
 from assistant.web.ui_strings import Strings
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class DocumentsView:
             yield {view.results: _notice(strings.upload_none, "warn")}
             return
         name = (target or "").strip() or DEFAULT_COLLECTION
-        scope = replace(scope_of(request.request), collection=name)
+        scope = replace(visitor_scope(request), collection=name)
         done: list[FileResult] = []
         yield {view.results: _progress(done, len(paths), strings), view.upload: _enabled(False)}
         for path in paths:
@@ -91,7 +90,7 @@ class DocumentsView:
     def delete(self, stored: dict[str, Any], event: gr.EventData, request: gr.Request) -> Updates:
         """Delete a document (the page script has asked for confirmation)."""
         session = Session.load(stored)
-        scope = replace(scope_of(request.request), collection=session.collection)
+        scope = replace(visitor_scope(request), collection=session.collection)
         try:
             self._runtime.delete_document(scope, str(event.id))
         except Exception as error:
@@ -107,7 +106,7 @@ class DocumentsView:
 
     def redrawn(self, session: Session, request: gr.Request) -> Updates:
         """The collections and the table of documents."""
-        scope = replace(scope_of(request.request), collection=session.collection)
+        scope = replace(visitor_scope(request), collection=session.collection)
         names = self.collection_names(scope.tenant)
         if session.collection not in names:
             session.collection = DEFAULT_COLLECTION if DEFAULT_COLLECTION in names else names[0]

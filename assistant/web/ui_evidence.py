@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import AssistantError
 from assistant.types import Scope
-from assistant.web.passages import Passage, SourceText, passage_of
+from assistant.web.passages import DEFAULT_CONTEXT, Passage, SourceText, passage_of
 from assistant.web.ui_render import escape, escape_lines, icon, paragraphs
 from assistant.web.ui_strings import Strings
 
 if TYPE_CHECKING:
     from assistant.runtime import Runtime
+
+_SHOWN_QUESTION = 200
 
 
 def empty_panel(strings: Strings) -> str:
@@ -21,20 +23,59 @@ def empty_panel(strings: Strings) -> str:
 
 
 def evidence_panel(
-    runtime: Runtime, scope: Scope, turn: int, question: str, answer: Mapping[str, Any],
-    strings: Strings,
-) -> str:  # fmt: skip
-    """The passages that turn ``turn`` cites, numbered as in the answer."""
-    cards = []
-    documents: dict[str, SourceText | None] = {}
-    for number, citation in enumerate(answer["citations"], 1):
-        document_id = citation["document_id"]
-        if document_id not in documents:
-            documents[document_id] = _document(runtime, scope, document_id)
-        cards.append(_card(number, citation, _passage(documents[document_id], citation), strings))
-    body = "".join(cards) or f'<p class="hint">{escape(strings.evidence_none)}</p>'
-    heading = f'<p class="about" dir="auto">{escape(strings.evidence_for.format(question="")).strip()} <b>{escape(question[:200])}</b></p>'  # noqa: E501
-    return _panel(strings, turn, heading + body)
+    runtime: Runtime, scope: Scope, turn: int, asked: Mapping[str, Any], strings: Strings
+) -> str:
+    """The passages that turn ``turn`` cites, numbered as in the answer.
+
+    ``asked`` holds the turn's ``question`` and its ``answer`` (the contract's JSON). Quotes that
+    stand close together in a document share a card.
+    """
+    citations = [_Cited(n, c) for n, c in enumerate(asked["answer"]["citations"], 1)]
+    ids = {cited.document_id for cited in citations}
+    documents = {document_id: _document(runtime, scope, document_id) for document_id in ids}
+    cards = "".join(
+        _card(group, documents[group[0].document_id], strings)
+        for group in _grouped(citations, documents)
+    )
+    body = cards or f'<p class="hint">{escape(strings.evidence_none)}</p>'
+    about = escape(strings.evidence_for.format(question="").strip())
+    question = escape(asked["question"][:_SHOWN_QUESTION])
+    about = f'<p class="about" dir="auto">{about} <b>{question}</b></p>'
+    return _panel(strings, turn, about + body)
+
+
+class _Cited:
+    """A citation with its number in the answer."""
+
+    def __init__(self, number: int, citation: Mapping[str, Any]) -> None:
+        self.number = number
+        self.document_id = str(citation["document_id"])
+        self.title, self.source = str(citation["title"]), str(citation["source"])
+        self.start, self.end = int(citation["start"]), int(citation["end"])
+        self.quote = str(citation["quote"])
+
+    def stands_in(self, document: SourceText | None) -> bool:
+        """Whether the document still reads as it was quoted."""
+        return document is not None and document.text[self.start : self.end] == self.quote
+
+
+def _grouped(
+    citations: Sequence[_Cited], documents: Mapping[str, SourceText | None]
+) -> list[list[_Cited]]:
+    """Citations by card: those of one passage together, in the order first cited."""
+    groups: list[list[_Cited]] = []
+    for cited in sorted(citations, key=lambda c: (c.document_id, c.start)):
+        last = groups[-1][-1] if groups else None
+        if (
+            last is not None
+            and last.document_id == cited.document_id
+            and cited.start - last.end <= DEFAULT_CONTEXT
+            and all(c.stands_in(documents[c.document_id]) for c in (last, cited))
+        ):
+            groups[-1].append(cited)
+        else:
+            groups.append([cited])
+    return sorted(groups, key=lambda group: min(cited.number for cited in group))
 
 
 def _panel(strings: Strings, turn: int | None, body: str) -> str:
@@ -55,49 +96,45 @@ def _document(runtime: Runtime, scope: Scope, document_id: str) -> SourceText | 
         return None
 
 
-def _passage(document: SourceText | None, citation: Mapping[str, Any]) -> Passage | None:
-    """The passage, or None when the document no longer reads as it was quoted."""
-    start, end = int(citation["start"]), int(citation["end"])
-    if document is None or document.text[start:end] != citation["quote"]:
-        return None
-    return passage_of(document, start, end)
-
-
-def _card(
-    number: int, citation: Mapping[str, Any], passage: Passage | None, strings: Strings
-) -> str:
-    if passage is None:
-        where: Sequence[str] = ()
-        page = None
-        text = (
-            f"<mark>{escape_lines(citation['quote'])}</mark>"
-            f'<p class="gone">{escape(strings.evidence_gone)}</p>'
-        )
+def _card(group: Sequence[_Cited], document: SourceText | None, strings: Strings) -> str:
+    first = group[0]
+    crumbs = ""
+    if document is None or not first.stands_in(document):
+        gone = f'<p class="gone">{escape(strings.evidence_gone)}</p>'
+        text = f"<mark>{escape_lines(first.quote)}</mark>"
     else:
-        where = [part for part in passage.heading_path if part != citation["title"]]
-        page = passage.page
-        text = _marked(passage)
-    path = "".join(f"<span>{escape(part)}</span>" for part in where)
-    pages = (
-        f'<span class="page">{escape(strings.page_number.format(number=page))}</span>'
-        if page is not None
-        else ""
-    )
-    crumbs = f'<p class="path" dir="auto">{path}{pages}</p>' if path or pages else ""
+        passage = passage_of(document, first.start, max(cited.end for cited in group))
+        crumbs, text, gone = _crumbs(passage, strings), _marked(passage, group), ""
+    numbers = sorted(cited.number for cited in group)
+    badges = "".join(f'<span class="number">{number}</span>' for number in numbers)
     return (
-        f'<article class="card" id="evidence-{number}" data-evidence="{number}" tabindex="-1">'
-        f'<h3><span class="number">{number}</span><span dir="auto">{escape(citation["title"])}'
-        f'</span></h3><p class="source" dir="auto">{icon("file")}{escape(citation["source"])}</p>'
-        f'{crumbs}<blockquote dir="auto">{paragraphs(text)}</blockquote></article>'
+        f'<article class="card" data-evidence="{" ".join(map(str, numbers))}" tabindex="-1">'
+        f'<h3>{badges}<span dir="auto">{escape(first.title)}</span></h3>'
+        f'<p class="source" dir="auto">{icon("file")}{escape(first.source)}</p>'
+        f'{crumbs}<blockquote dir="auto">{paragraphs(text)}</blockquote>{gone}</article>'
     )
 
 
-def _marked(passage: Passage) -> str:
-    before = passage.text[: passage.quote_start].lstrip()
-    quote = passage.text[passage.quote_start : passage.quote_end]
-    after = passage.text[passage.quote_end :].rstrip()
-    lead = "… " if passage.cut_before else ""
-    tail = " …" if passage.cut_after else ""
-    return (
-        f"{lead}{escape_lines(before)}<mark>{escape_lines(quote)}</mark>{escape_lines(after)}{tail}"
-    )
+def _crumbs(passage: Passage, strings: Strings) -> str:
+    path = [part for part in passage.heading_path if part != passage.title]
+    parts = [f"<span>{escape(part)}</span>" for part in path]
+    if passage.page is not None:
+        number = escape(strings.page_number.format(number=passage.page))
+        parts.append(f'<span class="page">{number}</span>')
+    return f'<p class="path" dir="auto">{"".join(parts)}</p>' if parts else ""
+
+
+def _marked(passage: Passage, group: Sequence[_Cited]) -> str:
+    """The passage with each quote marked; quotes are in order, overlaps are marked once."""
+    pieces = ["… "] if passage.cut_before else []
+    at = 0
+    for cited in group:
+        start, end = cited.start - passage.start, cited.end - passage.start
+        before = passage.text[at : max(at, start)]
+        pieces.append(escape_lines(before if at else before.lstrip()))
+        quote = passage.text[max(at, start) : end]
+        if quote:
+            pieces.append(f'<mark data-mark="{cited.number}">{escape_lines(quote)}</mark>')
+        at = max(at, end)
+    pieces.append(escape_lines(passage.text[at:].rstrip()))
+    return "".join([*pieces, " …" if passage.cut_after else ""])

@@ -126,6 +126,9 @@ def _chat(strings: Strings) -> ChatParts:
             height="100%",
             buttons=[],
             feedback_options=None,
+            # The sanitiser would strip the data and ARIA attributes of our own markup; all foreign
+            # text in a message is escaped by ui_render.
+            sanitize_html=False,
             latex_delimiters=[],
             layout="bubble",
             group_consecutive_messages=False,
@@ -154,7 +157,6 @@ def _chat(strings: Strings) -> ChatParts:
                 max_lines=6,
                 scale=1,
                 elem_id="question",
-                autofocus=True,
             )
             send = gr.Button(strings.send, variant="primary", scale=0, min_width=84, elem_id="send")
             stop = gr.Button(

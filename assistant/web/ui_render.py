@@ -17,7 +17,8 @@ _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MARKER = re.compile(r"\s?\[(\d{1,2})\]")
 _LINES = re.compile(r"\r\n|\r|\n|\u2028|\u2029")
-_SENTENCE_END = ".。!！?？;；"
+_BREAKS = re.compile(r"(?:\r\n|\r|\n|\u2028|\u2029)(?:[^\S\r\n]*(?:\r\n|\r|\n))*")
+_SENTENCE_END = tuple(".。!！?？;；")
 
 ICONS = {
     "copy": '<path d="M9 9h10v11H9z"/><path d="M5 15V4h10"/>',
@@ -58,8 +59,13 @@ def escape_lines(text: str) -> str:
 
 
 def paragraphs(escaped: str) -> str:
-    """Escaped text with its line breaks as ``<br>``: a blank line would end the HTML block."""
-    return _LINES.sub("<br>", escaped.strip("\n"))
+    """Escaped text with its line breaks as elements: a blank line would end the HTML block."""
+    return _BREAKS.sub(_break, escaped.strip("\n"))
+
+
+def _break(match: re.Match[str]) -> str:
+    blank = len(_LINES.findall(match.group())) > 1
+    return '<br><span class="gap"></span>' if blank else "<br>"
 
 
 def user_message(question: str) -> str:
@@ -134,11 +140,7 @@ def cited_pieces(
         return _split_at_markers(text, len(citations))
     places: dict[int, list[int]] = {}
     for number, citation in enumerate(citations, 1):
-        quote = str(citation["quote"]).strip()
-        found = text.find(quote) if quote else -1
-        place = found + len(quote) if found >= 0 else len(text)
-        if place < len(text) and text[place] in _SENTENCE_END:
-            place += 1
+        place = _end_of(text, str(citation["quote"]))
         places.setdefault(place, []).append(number)
     pieces: list[tuple[str, tuple[int, ...]]] = []
     last = 0
@@ -148,6 +150,16 @@ def cited_pieces(
     if last < len(text) or not pieces:
         pieces.append((text[last:], ()))
     return pieces
+
+
+def _end_of(text: str, quote: str) -> int:
+    """Where ``quote`` ends in ``text``, read with its line breaks as spaces if need be."""
+    for wording in (quote.strip(), " ".join(quote.split())):
+        found = text.find(wording) if wording else -1
+        if found >= 0:
+            place = found + len(wording)
+            return place + 1 if text[place : place + 1] in _SENTENCE_END else place
+    return len(text)
 
 
 def _valid(match: re.Match[str], count: int) -> bool:
@@ -263,5 +275,7 @@ def top_bar(strings: Strings) -> str:
         f"{icon('theme')}</button></span>"
         f'<span class="state" data-page-language="{strings.html_language}" '
         f'data-title="{escape(strings.title)}" data-copied="{escape(strings.copied)}" '
-        f'data-confirm="{escape(strings.delete_confirm)}" hidden></span>'
+        f'data-confirm="{escape(strings.delete_confirm)}" '
+        f'data-drop="{escape(strings.upload_drop)}" data-said="{escape(strings.said)}" '
+        f'data-answered="{escape(strings.answered)}" hidden></span>'
     )

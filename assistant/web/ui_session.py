@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from assistant.types import DEFAULT_COLLECTION, Answer
+from assistant.types import DEFAULT_COLLECTION, Answer, Scope
+from assistant.web.security import scope_of
 from assistant.web.ui_strings import Strings, strings_for
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from assistant.storage.values import StoredTurn
 
 MAX_REMEMBERED = 50
@@ -59,6 +62,13 @@ class Session:
             {"question": turn.question, "answer": dict(turn.answer), "rating": turn.rating}
             for turn in turns
         ]
+
+
+def visitor_scope(request: gr.Request) -> Scope:
+    """What the visitor behind a page event may see: as for any other request."""
+    if request.request is None:
+        raise RuntimeError("a page event came without its request")
+    return scope_of(request.request)
 
 
 def remember(browser: Any, session: Session) -> list[dict[str, str]]:

@@ -42,6 +42,8 @@ class Strings:
     stop: str
     thinking: str
     stopped: str
+    said: str
+    answered: str
     conversation_gone: str
     evidence: str
     evidence_hint: str
@@ -119,6 +121,8 @@ EN = Strings(
     stop="Stop",
     thinking="Looking for the answer",
     stopped="Stopped.",
+    said="You asked",
+    answered="Answer",
     conversation_gone="This conversation no longer exists.",
     evidence="Evidence",
     evidence_hint="When an answer comes from your documents, each cited passage is shown here in "
@@ -129,7 +133,7 @@ EN = Strings(
     evidence_open="Show evidence {number}",
     back_to_chat="Back to the conversation",
     page_number="page {number}",
-    confidence="{percent} % sure",
+    confidence="{percent}% sure",
     confidence_hint="Calibrated probability that this answer is right",
     copy="Copy the answer",
     copied="Copied",
@@ -147,7 +151,7 @@ EN = Strings(
     upload_faq="These files are FAQ tables",
     upload_faq_hint="Two columns, question and answer: the answers are given word for word",
     upload_button="Add to the collection",
-    upload_drop="Drop files here\n- or -\nclick to choose",
+    upload_drop="Drop files here, or click to choose",
     upload_none="Choose one or more files first.",
     upload_working="{done} of {total} files",
     upload_done="{count} added to “{collection}”. You can ask about them now.",
@@ -208,6 +212,8 @@ ZH = Strings(
     stop="停止",
     thinking="正在查找答案",
     stopped="已停止。",
+    said="您的提问",
+    answered="回答",
     conversation_gone="这段对话已不存在。",
     evidence="依据",
     evidence_hint="答案出自文档时，这里会显示每一处引用的原文及上下文，被引用的文字会高亮标出。",
@@ -235,7 +241,7 @@ ZH = Strings(
     upload_faq="这些文件是常见问题表",
     upload_faq_hint="包含问题与答案两列，答案将原文给出",
     upload_button="添加到知识库",
-    upload_drop="将文件拖到这里\n- 或 -\n点击选择",
+    upload_drop="将文件拖到这里，或点击选择",
     upload_none="请先选择文件。",
     upload_working="已处理 {done} / {total} 个文件",
     upload_done="已将 {count} 个文件添加到“{collection}”，现在就可以提问。",

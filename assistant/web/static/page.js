@@ -64,10 +64,11 @@
   };
   const showCard = (turn, cite) => {
     const panel = find(`#evidence .evidence[data-turn="${turn}"]`);
-    const card = panel && find(`[data-evidence="${cite}"]`, panel);
+    const card = panel && find(`[data-evidence~="${cite}"]`, panel);
     if (!card) return false;
     for (const other of all(".card.active", panel)) other.classList.remove("active");
     card.classList.add("active");
+    for (const mark of all("mark", panel)) mark.classList.toggle("active", mark.dataset.mark === cite);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     card.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
     card.focus({ preventScroll: true });
@@ -138,7 +139,7 @@
     ["[data-open]", (b) => (toggleDrawer(false), send("open", { id: b.dataset.open }))],
     ["[data-language]", (b) => chooseLanguage(b.dataset.language)],
     ["[data-theme-switch]", switchTheme],
-    ["[data-view]", (b) => showView(b.dataset.view)],
+    ["button[data-view]", (b) => showView(b.dataset.view)],
     ["[data-drawer]", (b) => toggleDrawer(b.dataset.drawer === "toggle" ? undefined : false)],
     ["[data-back]", backToChat],
     ["[data-focus]", () => questionBox()?.focus()],
@@ -166,18 +167,33 @@
   });
 
   // --- what the server has drawn --------------------------------------------------------------
+  const becomeReady = () => {
+    if (document.body.classList.contains("ready")) return;
+    document.body.classList.add("ready");
+    // On a phone this would raise the keyboard over the greeting.
+    if (!matchMedia(PHONE).matches) questionBox()?.focus();
+  };
   let pageLanguage = "";
   const topChanged = () => {
-    const { pageLanguage: language, title } = state();
+    const { pageLanguage: language, title, drop } = state();
     if (!language) return;
     if (language !== pageLanguage) {
       pageLanguage = language;
       document.documentElement.lang = language;
       document.title = title;
+      document.body.style.setProperty("--drop-text", JSON.stringify(drop));
     }
     for (const button of all("#top .views [data-view]")) {
       const current = button.dataset.view === document.body.dataset.view;
       current ? button.setAttribute("aria-current", "page") : button.removeAttribute("aria-current");
+    }
+  };
+  // Gradio names a message by its source text; a screen reader should hear who speaks.
+  const nameMessages = () => {
+    const { said, answered } = state();
+    for (const box of all("#chatbot [data-testid='user'], #chatbot [data-testid='bot']")) {
+      const name = box.dataset.testid === "user" ? said : answered;
+      if (name && box.getAttribute("aria-label") !== name) box.setAttribute("aria-label", name);
     }
   };
   let pending = false;
@@ -187,9 +203,10 @@
     requestAnimationFrame(() => {
       pending = false;
       topChanged();
+      nameMessages();
       evidenceChanged();
       // The first answer of the server brings the visitor's language: show nothing before.
-      if (find("#table .list-head")) document.body.classList.add("ready");
+      if (find("#table .list-head")) becomeReady();
     });
   };
 
@@ -203,8 +220,7 @@
     });
     new MutationObserver(drawn).observe(document.body, { childList: true, subtree: true });
     drawn();
-    setTimeout(() => document.body.classList.add("ready"), READY_LIMIT_MS);
-    if (matchMedia(PHONE).matches) questionBox()?.blur();
+    setTimeout(becomeReady, READY_LIMIT_MS);
   };
   document.body ? start() : addEventListener("DOMContentLoaded", start);
 })();
