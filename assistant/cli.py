@@ -66,27 +66,36 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; every expected failure is one message."""
+    """Run the command line and return its exit code; every failure is told in one message."""
     _set_up_logging()
     try:
         result = cli.main(args=arguments, prog_name="assistant", standalone_mode=False)
-    except InvalidInputError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return _tell(error)
+    return result if isinstance(result, int) else 0
+
+
+def _tell(error: BaseException) -> int:
+    """Say what went wrong on stderr and return the exit code."""
+    if isinstance(error, AssistantError):
         note(f"Error: {error}")
-        return EXIT_WRONG_USE
-    except AssistantError as error:
-        note(f"Error: {error}")
-        return EXIT_FAILED
-    except click.ClickException as error:
+        return EXIT_WRONG_USE if isinstance(error, InvalidInputError) else EXIT_FAILED
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    if isinstance(error, click.Abort | KeyboardInterrupt):
         note("Interrupted.")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of our output has gone (as with `| head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    return result if isinstance(result, int) else 0
+    logging.getLogger(__name__).debug("unexpected", exc_info=error)
+    note(
+        f"Unexpected error: {type(error).__name__}: {error}\n"
+        "This is a defect; ASSISTANT_LOG_LEVEL=debug shows where it comes from."
+    )
+    return EXIT_FAILED
 
 
 def main() -> None:
@@ -95,11 +104,10 @@ def main() -> None:
 
 
 def _set_up_logging() -> None:
+    """Log to stderr: our own messages from the level set, libraries from warnings on."""
     level = os.environ.get("ASSISTANT_LOG_LEVEL", "info").upper()
-    logging.basicConfig(
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        level=level if level in {"DEBUG", "INFO", "WARNING", "ERROR"} else "INFO",
-    )
-    for name in ("httpx", "httpcore", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("assistant", "indexes"):
+        logging.getLogger(name).setLevel(
+            level if level in {"DEBUG", "INFO", "WARNING", "ERROR"} else "INFO"
+        )
