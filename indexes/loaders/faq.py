@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from indexes.errors import LoadError
@@ -70,8 +70,9 @@ def find_columns(names: Iterable[str]) -> dict[str, str]:
 def write_faq(records: Sequence[Record], builder: TextBuilder) -> tuple[FaqEntry, ...]:
     """Write a readable listing of the entries; return them with the spans of their answers.
 
-    A record without question or answer, or that repeats an earlier id or question, is left out
-    and named in ``builder.warnings``. Raises ``LoadError`` when nothing is left.
+    A record without question or answer, or that repeats an earlier id or an earlier question with
+    its answer, is left out and named in ``builder.warnings``. Raises ``LoadError`` when nothing is
+    left.
     """
     names = dict.fromkeys(name for record in records[:200] for name in record.fields)
     columns = find_columns(names)
@@ -83,6 +84,7 @@ def write_faq(records: Sequence[Record], builder: TextBuilder) -> tuple[FaqEntry
         )
     entries: list[FaqEntry] = []
     seen: dict[str, str] = {}
+    taken: set[str] = set()
     category = ""
     for record in records:
         problem = _problem(record, columns, seen)
@@ -93,10 +95,12 @@ def write_faq(records: Sequence[Record], builder: TextBuilder) -> tuple[FaqEntry
         if new_category and new_category != category:
             category = new_category
             builder.heading(1, category)
-        entries.append(_write_entry(record, columns, builder))
+        entries.append(_write_entry(record, columns, builder, taken))
+        taken.add(entries[-1].faq_id)
     if not entries:
         first = builder.warnings[0] if builder.warnings else "the table has no rows"
         raise LoadError(f"no usable question and answer: {first}")
+    _warn_same_question(entries, builder)
     return tuple(entries)
 
 
@@ -132,30 +136,46 @@ def _headed_pairs(text: str, headings: Sequence[Heading]) -> Iterable[tuple[str,
 
 
 def _problem(record: Record, columns: Mapping[str, str], seen: dict[str, str]) -> str:
-    """What keeps the record out, or ""; notes its id and question in ``seen``."""
+    """What keeps the record out, or ""; notes its id and its question with answer in ``seen``."""
     question = clean_line(_text(record.fields.get(columns["question"])))
     if not question:
         return "no question"
-    if not _text(record.fields.get(columns["answer"])).strip():
+    answer = clean_line(_text(record.fields.get(columns["answer"])))
+    if not answer:
         return f"no answer to {question[:60]!r}"
-    keys = {f"question {question[:60]!r}": f"q:{question.casefold()}"}
     identifier = _identifier(record, columns)
-    if identifier:
-        keys[f"id {identifier!r}"] = f"id:{identifier}"
-    for what, key in keys.items():
-        if key in seen:
-            return f"{what} was given before, in {seen[key]}; the first one is kept"
-    seen.update(dict.fromkeys(keys.values(), record.place))
+    if identifier and f"id:{identifier}" in seen:
+        return f"its id {identifier!r} was given before, in {seen[f'id:{identifier}']}; left out"
+    same = f"q:{question.casefold()}\n{answer}"
+    if same in seen:
+        return f"repeats {seen[same]}: {question[:60]!r}; left out"
+    seen.update({f"id:{identifier}": record.place} if identifier else {}, **{same: record.place})
     return ""
 
 
-def _write_entry(record: Record, columns: Mapping[str, str], builder: TextBuilder) -> FaqEntry:
+def _warn_same_question(entries: Sequence[FaqEntry], builder: TextBuilder) -> None:
+    """Two answers to one question are kept, since products differ, but someone should know."""
+    first: dict[str, str] = {}
+    for entry in entries:
+        known = first.setdefault(entry.question.casefold(), entry.faq_id)
+        if known != entry.faq_id:
+            builder.warnings.append(
+                f"entry {entry.faq_id}: its question {entry.question[:60]!r} has another answer "
+                f"in entry {known}; both are kept"
+            )
+
+
+def _write_entry(
+    record: Record, columns: Mapping[str, str], builder: TextBuilder, taken: Collection[str]
+) -> FaqEntry:
     question = clean_line(_text(record.fields[columns["question"]]))
     answer = _answer(record.fields[columns["answer"]])
     paraphrases = _paraphrases(record.fields.get(columns.get("paraphrases", "")), question)
     builder.heading(2, question)
     start, end = builder.verbatim(answer)
     identifier = _identifier(record, columns) or _hash(question)
+    if identifier in taken:
+        identifier = _hash(f"{question}\n{answer}")
     return FaqEntry(identifier, question, answer, Span(start, end), paraphrases)
 
 

@@ -13,6 +13,7 @@ from indexes.language import detect_language
 from indexes.loaders.discovery import SUPPORTED_SUFFIXES
 from indexes.loaders.faq import Record, entries_of_text, write_faq
 from indexes.loaders.limits import LoadLimits, check
+from indexes.loaders.numbering import outline_level
 from indexes.loaders.sniff import check_content
 from indexes.loaders.text import TextBuilder, clean_line
 from indexes.types import Document, FaqEntry
@@ -37,7 +38,8 @@ _SAME = {
 }
 _GENERIC_TITLE = re.compile(
     r"document|untitled.*|index|home|page|sheet ?\d*|slide ?\d*|presentation|新建.*|无标题.*"
-    r"|未命名.*|powerpoint .*|microsoft word.*|.*\.(?:docx?|html?|pdf|indd|xlsx?)|[a-z]{1,6}[\d_-]{5,}.*",
+    r"|未命名.*|powerpoint .*|microsoft word.*|.*\.(?:docx?|html?|pdf|indd|xlsx?)"
+    r"|[a-z]{1,6}[\d_-]{5,}.*",
     re.I,
 )
 _JSON_LINE = re.compile(rb"\s*\{\s*\"")
@@ -110,8 +112,6 @@ def _check_size(size: int, limits: LoadLimits) -> None:
 def _read(source: _Source, builder: TextBuilder, *, faq: bool) -> tuple[str, tuple[FaqEntry, ...]]:
     if faq and source.suffix in _RECORD_READERS:
         return "", write_faq(_RECORD_READERS[source.suffix](source, builder), builder)
-    if source.suffix not in _READERS:
-        raise LoadError(f"{source.suffix} is not read yet")
     title = _READERS[source.suffix](source, builder)
     if not faq:
         return title, ()
@@ -149,9 +149,9 @@ def _title(declared: str, builder: TextBuilder, given: _Source) -> str:
         # A page's <title> and a document's properties often name the site or a template instead.
         return declared if suffix == ".md" and declared else first.title
     stem = clean_line(PurePosixPath(given.filename.replace("\\", "/")).stem.replace("_", " "))
-    if declared or suffix in _TABLES:
+    if declared or first is None or suffix not in _TITLE_FROM_HEADING:
         return declared or stem
-    return first.title if first is not None and first.start < 400 else stem
+    return first.title if first.start < 400 and outline_level(first.title) is None else stem
 
 
 def _markdown(source: _Source, builder: TextBuilder) -> str:
@@ -170,6 +170,36 @@ def _text(source: _Source, builder: TextBuilder) -> str:
     from indexes.loaders.plain import load_text
 
     return load_text(source.data, builder, source.limits)
+
+
+def _pdf(source: _Source, builder: TextBuilder) -> str:
+    from indexes.loaders.pdf import load_pdf
+
+    return load_pdf(source.data, builder, source.limits)
+
+
+def _docx(source: _Source, builder: TextBuilder) -> str:
+    from indexes.loaders.docx import load_docx
+
+    return load_docx(source.data, builder, source.limits)
+
+
+def _pptx(source: _Source, builder: TextBuilder) -> str:
+    from indexes.loaders.pptx import load_pptx
+
+    return load_pptx(source.data, builder, source.limits)
+
+
+def _eml(source: _Source, builder: TextBuilder) -> str:
+    from indexes.loaders.eml import load_eml
+
+    return load_eml(source.data, builder, source.limits)
+
+
+def _xlsx(source: _Source, builder: TextBuilder) -> str:
+    from indexes.loaders.xlsx import load_xlsx
+
+    return load_xlsx(source.data, builder, source.limits)
 
 
 def _rows(source: _Source, builder: TextBuilder) -> str:
@@ -199,6 +229,12 @@ def _row_records(source: _Source, builder: TextBuilder) -> list[Record]:
     return row_records(read_rows(source.data, source.suffix, source.limits))
 
 
+def _xlsx_records(source: _Source, builder: TextBuilder) -> list[Record]:
+    from indexes.loaders.xlsx import xlsx_records
+
+    return xlsx_records(source.data, builder, source.limits)
+
+
 def _json_records(source: _Source, builder: TextBuilder) -> list[Record]:
     from indexes.loaders.records import read_json, value_records
 
@@ -215,6 +251,11 @@ _READERS: dict[str, Callable[[_Source, TextBuilder], str]] = {
     ".md": _markdown,
     ".html": _html,
     ".txt": _text,
+    ".pdf": _pdf,
+    ".docx": _docx,
+    ".pptx": _pptx,
+    ".xlsx": _xlsx,
+    ".eml": _eml,
     ".csv": _rows,
     ".tsv": _rows,
     ".json": _json,
@@ -223,7 +264,9 @@ _READERS: dict[str, Callable[[_Source, TextBuilder], str]] = {
 _RECORD_READERS: dict[str, Callable[[_Source, TextBuilder], list[Record]]] = {
     ".csv": _row_records,
     ".tsv": _row_records,
+    ".xlsx": _xlsx_records,
     ".json": _json_records,
     ".jsonl": _json_line_records,
 }
-_TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".xlsx"})
+# In the other formats a first heading is guessed from its looks: the file name says more.
+_TITLE_FROM_HEADING = frozenset({".md", ".docx", ".pptx"})

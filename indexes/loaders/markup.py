@@ -34,7 +34,8 @@ _BOLD = frozenset({"b", "strong"})
 _BOLD_STYLE = re.compile(r"font-weight\s*:\s*(?:bold|[6-9]00)", re.I)
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _BOILERPLATE = re.compile(r"\b(?:cookie|breadcrumb|navbar|sidebar|skip-link|site-footer)", re.I)
-_NOT_HEADING_END = re.compile(r"[.。;；:：,，!！?？]$")
+_NOT_HEADING = re.compile(r".*[.。;；:：,，!！]|[(（].*|[^\W\d_]{0,2}\W*\d[\d\W]*")
+_MARKER = re.compile(r"[•·▪■●○◦‣∙◆►✓*–—-]|[(（]?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)）]")
 _MAX_BOLD_HEADING = 80
 
 
@@ -86,6 +87,8 @@ class _Walker:
         self._list_depth = 0
         self._preformatted = 0
         self._level = 1
+        self._bold_level = 1
+        self._bold_end = 0
 
     def walk(self, root: _Element) -> None:
         from lxml import etree
@@ -193,12 +196,24 @@ class _Walker:
         if self._bullet:
             self._builder.line(self._bullet + text)
             self._bullet = ""
+        elif _MARKER.fullmatch(text) and not self._preformatted:
+            # The mark of a list item that is laid out as a block of its own.
+            self._bullet = f"{text} " if text[-1] in ".)）" else BULLET
         elif self._preformatted or self._lists or more:
             self._builder.line(text)
-        elif is_bold and len(text) <= _MAX_BOLD_HEADING and not _NOT_HEADING_END.search(text):
-            self._builder.heading(self._level + 1, text)
+        elif is_bold and len(text) <= _MAX_BOLD_HEADING and not _NOT_HEADING.fullmatch(text):
+            self._bold_heading(text)
         else:
             self._builder.paragraph(text)
+
+    def _bold_heading(self, text: str) -> None:
+        """A paragraph all in bold: a heading below the real ones, and below one right above it."""
+        follows = self._bold_end == self._builder.length and self._bold_end > 0
+        self._bold_level = (
+            min(self._bold_level + 1, self._level + 3) if follows else self._level + 1
+        )
+        self._builder.heading(self._bold_level, text)
+        self._bold_end = self._builder.length
 
     def _reset(self) -> None:
         self._buffer.clear()

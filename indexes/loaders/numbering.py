@@ -17,7 +17,7 @@ _PATTERNS: tuple[tuple[int, re.Pattern[str]], ...] = (
     (5, re.compile(rf"[（(][{_CHINESE}]{{1,3}}[）)]")),
     (6, re.compile(r"\d{1,2}、")),
 )
-_DECIMAL = re.compile(r"(\d{1,2}(?:\.\d{1,2}){0,3})\.?\s+[A-Z\u3400-\u9fff]")
+_DECIMAL = re.compile(r"(\d{1,2}(?:\.\d{1,2}){1,3}\.?|\d{1,2}\.)\s+[A-Z\u3400-\u9fff]")
 _SENTENCE_END = re.compile(r"[。；;，,：:.!?！？]$")
 
 
@@ -33,4 +33,4 @@ def outline_level(line: str) -> int | None:
         if pattern.match(line):
             return level
     match = _DECIMAL.match(line)
-    return 3 + match.group(1).count(".") if match else None
+    return 3 + match.group(1).rstrip(".").count(".") if match else None

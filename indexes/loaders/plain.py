@@ -31,14 +31,18 @@ def write_text(text: str, builder: TextBuilder) -> str:
     lines = _LINE_END.split(text)
     width = _wrap_width(lines)
     title = ""
-    for block in _blocks(lines):
+    for number, block in enumerate(_blocks(lines)):
+        if number == 0 and len(block) == 1 and outline_level(block[0]) is None:
+            title = clean_line(block[0])
         if len(block) == 1 and _write_heading(block[0], builder):
-            title = title or clean_line(block[0])
             continue
-        for line in _unwrap(block, width):
-            _write_line(line, builder, is_run=len(block) > 1)
+        lines_of_block = _unwrap(block, width)
+        for line in lines_of_block:
+            # In wrapped text a numbered line is the first one of its paragraph, not a heading.
+            may_head = len(block) > 1 and not width
+            _write_line(line, builder, is_run=len(lines_of_block) > 1, may_head=may_head)
         builder.end_run()
-    return title if len(title) <= 80 else ""
+    return title if len(title) <= 80 and not _SENTENCE_END.search(title) else ""
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
@@ -59,9 +63,10 @@ def _wrap_width(lines: list[str]) -> int:
     if len(lengths) < 4:
         return 0
     width = lengths[int(0.95 * (len(lengths) - 1))]
-    if not 30 <= width <= 120 or lengths[-1] > 2 * width:
+    if not 30 <= width <= 120:
         return 0
-    full = sum(length >= 0.8 * width for length in lengths)
+    # Wrapped lines end shortly before the width; paragraphs of one line each do so by chance.
+    full = sum(0.75 * width <= length <= width + 5 for length in lengths)
     return width if full >= 0.3 * len(lengths) else 0
 
 
@@ -79,8 +84,8 @@ def _unwrap(block: list[str], width: int) -> list[str]:
     return joined
 
 
-def _write_line(line: str, builder: TextBuilder, *, is_run: bool) -> None:
-    if is_run and _write_heading(line, builder, numbered_only=True):
+def _write_line(line: str, builder: TextBuilder, *, is_run: bool, may_head: bool) -> None:
+    if may_head and _write_heading(line, builder, numbered_only=True):
         return
     line = _BULLET.sub(BULLET, line, count=1)
     if is_run:

@@ -19,6 +19,7 @@ from indexes.loaders.text import BULLET, TextBuilder, clean_line
 _TITLE_KEYS = ("title", "name", "question", "subject", "heading", "标题", "名称", "问题", "姓名")
 _BODY_KEYS = ("text", "content", "body", "answer", "description", "正文", "内容", "答案", "回答")
 _MAX_LABEL = 80
+_MAX_ROW = 240
 _WORD_BREAK = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\s]+")
 
 
@@ -167,7 +168,7 @@ def write_value(value: object, builder: TextBuilder, limits: LoadLimits) -> None
             builder.heading(min(level, 6), item.title)
             stack.append((item.value, level + 1))
         elif isinstance(item, Mapping):
-            stack.extend(reversed([(part, level) for part in _object_parts(item, builder)]))
+            stack.extend(reversed([(part, level) for part in _object_parts(item)]))
         elif isinstance(item, list):
             stack.extend(reversed([(part, level + 1) for part in _list_parts(item)]))
         elif text := clean_line(_scalar(item)):
@@ -180,18 +181,28 @@ class _Titled:
         self.value = value
 
 
-def _object_parts(item: Mapping[str, object], builder: TextBuilder) -> Iterator[object]:
-    flat = {key: part for key, part in item.items() if not _has_structure(part)}
-    named = [
-        f"{_label(str(key))}: {text}"
-        for key, part in flat.items()
-        if (text := clean_line(_scalar(part)))
-    ]
-    if named:
-        yield "; ".join(named)
+def _object_parts(item: Mapping[str, object]) -> Iterator[object]:
+    """Short fields as one row, sentences as paragraphs, structure under its key as a heading."""
+    row: list[str] = []
+    sentences: list[str] = []
     for key, part in item.items():
-        if key not in flat and part:
-            yield _Titled(_label(str(key))[:_MAX_LABEL], part)
+        text = "" if _has_structure(part) else clean_line(_scalar(part))
+        if text and len(text) > _MAX_LABEL:
+            is_body = str(key).lower() in _BODY_KEYS
+            sentences.append(text if is_body else f"{_label(str(key))}: {text}")
+        elif text:
+            row.append(f"{_label(str(key))}: {text}")
+    if sum(map(len, row)) <= _MAX_ROW:
+        row = ["; ".join(row)]
+    yield from filter(None, row + sentences)
+    for key, part in item.items():
+        if part and _has_structure(part):
+            is_list = isinstance(part, list) and not any(
+                isinstance(value, Mapping) for value in part
+            )
+            yield from (
+                [f"{_label(str(key))}:", part] if is_list else [_Titled(_label(str(key)), part)]
+            )
 
 
 def _has_structure(value: object) -> bool:

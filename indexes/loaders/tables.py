@@ -22,8 +22,12 @@ _MARKER = re.compile(
     r"[•·▪■●○◦‣∙◆►✓☐☒*–—-]|\(?[0-9a-zA-Z]{1,3}[.)]|（?[一二三四五六七八九十\d]+[）、.]"
 )
 _UNIT_NOTE = re.compile(r"[(（].*[)）]$")
+_PERIOD = re.compile(r"(?:ended|ending|at|as of|december 31|june 30),?$", re.I)
 _MAX_HEADER_CELL = 80
+_MAX_LABEL = 40
 _MAX_HEADER_ROWS = 4
+_LONG_CELL = 12
+_CELL_END = "。.;；!！?？:："
 
 
 def render_table(rows: Sequence[Sequence[Cell]], header_rows: int | None = None) -> list[str]:
@@ -39,16 +43,17 @@ def render_table(rows: Sequence[Sequence[Cell]], header_rows: int | None = None)
     width = max(len(row) for row in grid)
     count = _guess_header_rows(grid, width) if header_rows is None else header_rows
     count = min(count, len(grid))
-    headers = _headers(grid[:count], width)
     if count == len(grid):
         return [line for row in grid if (line := _plain_row(row))]
     body = grid[count:]
-    return [line for row in body if (line := _row(row, headers, width))]
+    headers, caption = _headers(grid[:count], body, width)
+    lines = [line for row in body if (line := _row(row, headers, width))]
+    return [caption, *lines] if caption else lines
 
 
 def _tidy(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     grid = [[cell if cell is None else clean_line(cell) for cell in row] for row in rows]
-    grid = [_join_symbols(row) for row in grid if any(row)]
+    grid = _join_broken_rows([_join_symbols(row) for row in grid if any(row)])
     if not grid:
         return []
     width = max(len(row) for row in grid)
@@ -72,6 +77,21 @@ def _join_symbols(row: list[Cell]) -> list[Cell]:
     return cells
 
 
+def _join_broken_rows(grid: list[list[Cell]]) -> list[list[Cell]]:
+    """Put back a cell that a page break cut in two: alone in its row, below a long cell."""
+    joined: list[list[Cell]] = []
+    for row in grid:
+        filled = [index for index, cell in enumerate(row) if cell]
+        above = joined[-1] if joined else []
+        if len(filled) == 1 and 0 < filled[0] < len(above):
+            head, tail = above[filled[0]] or "", row[filled[0]] or ""
+            if len(head) >= _LONG_CELL and head[-1] not in _CELL_END:
+                above[filled[0]] = clean_line(f"{head}\n{tail}")
+                continue
+        joined.append(row)
+    return joined
+
+
 def _guess_header_rows(grid: list[list[Cell]], width: int) -> int:
     if width < 2 or len(grid) < 2:
         return 0
@@ -87,7 +107,8 @@ def _guess_header_rows(grid: list[list[Cell]], width: int) -> int:
 
 def _header_like(row: list[Cell]) -> bool:
     cells = [cell for cell in row if cell]
-    if not cells or any(len(cell) > _MAX_HEADER_CELL for cell in cells):
+    # The corner may hold the title of the whole table.
+    if not cells or any(cell and len(cell) > _MAX_HEADER_CELL for cell in row[1:]):
         return False
     if any(_NUMBER.fullmatch(cell) and not _YEAR.fullmatch(cell) for cell in cells):
         return False
@@ -108,16 +129,35 @@ def _has_numbers(grid: list[list[Cell]]) -> bool:
     return bool(cells) and numbers * 2 >= len(cells)
 
 
-def _headers(rows: list[list[Cell]], width: int) -> list[str]:
-    headers: list[list[str]] = [[] for _ in range(width)]
+def _headers(rows: list[list[Cell]], body: list[list[Cell]], width: int) -> tuple[list[str], str]:
+    parts: list[list[str]] = [[] for _ in range(width)]
     for row in rows:
         current = ""
         for column in range(width):
             cell = row[column] if column < len(row) else ""
             current = current if cell is None else cell
-            if current and current not in headers[column]:
-                headers[column].append(current)
-    return [" ".join(parts).rstrip(":：") for parts in headers]
+            if current and current not in parts[column]:
+                parts[column].append(current)
+    headers = [" ".join(part).rstrip(":：") for part in parts]
+    return _over_labels(headers, body)
+
+
+def _over_labels(headers: list[str], body: list[list[Cell]]) -> tuple[list[str], str]:
+    """Mend what stands over the labels, and return what becomes a line of its own.
+
+    A period belongs to the years; the table's title and the name of a group to no single row.
+    """
+    label, others = headers[0], headers[1:]
+    if label and _PERIOD.search(label) and any(others) and all(map(_is_year, filter(None, others))):
+        return ["", *(f"{label} {other}" if other else "" for other in others)], ""
+    groups = any(row and row[0] and not any(row[1:]) for row in body)
+    if label and (len(label) > _MAX_LABEL or (groups and not _UNIT_NOTE.fullmatch(label))):
+        return ["", *others], label
+    return headers, ""
+
+
+def _is_year(text: str) -> bool:
+    return _YEAR.fullmatch(text) is not None
 
 
 def _row(row: list[Cell], headers: list[str], width: int) -> str:

@@ -49,13 +49,17 @@ def clean_characters(text: str) -> str:
 
 
 class TextBuilder:
-    """Collects the text of one document, in reading order."""
+    """Collects the text of one document, in reading order.
+
+    ``last_start`` is the offset at which the last block begins.
+    """
 
     def __init__(self, limits: LoadLimits) -> None:
         self.headings: list[Heading] = []
         self.pages: list[Page] = []
         self.warnings: list[str] = []
         self._limits = limits
+        self.last_start = 0
         self._parts: list[str] = []
         self._length = 0
         self._tight = False
@@ -117,5 +121,6 @@ class TextBuilder:
         start = self._length
         self._parts.append(text)
         self._length += len(text)
+        self.last_start = start
         check("characters of text", self._length, self._limits.max_text, "split the file")
         return start
