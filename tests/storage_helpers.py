@@ -1,4 +1,4 @@
-"""A small deterministic encoder for tests of everything around the encoder.
+"""A small deterministic encoder, and everything around it on one data folder.
 
 Texts that share character pairs get similar vectors, so that ranking can be checked by hand.
 """
@@ -11,6 +11,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from assistant.ingest import Ingestor
+from assistant.knowledge import Knowledge
+from assistant.live import INDEXES
+from assistant.settings import Settings
+from assistant.storage import Storage
+from assistant.types import Retrieved, Scope
 from indexes.types import FloatArray, Span
 
 DIM = 64
@@ -57,3 +63,54 @@ class HashingEncoder:
                 vectors[row, bucket(first + second)] += 1
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
+
+
+class Library:
+    """Storage, search and ingestion on one data folder, with the small encoder."""
+
+    def __init__(self, settings: Settings, encoder: HashingEncoder | None = None) -> None:
+        self.settings = settings
+        self.encoder = encoder or HashingEncoder()
+        self.storage = Storage.open(settings)
+        self.knowledge = Knowledge(
+            self.storage, settings, encoder=self.encoder.fingerprint, dim=self.encoder.dim
+        )
+        self.ingestor = Ingestor(self.storage, self.encoder, self.knowledge, settings)
+
+    def search(self, text: str, scope: Scope, k: int = 5) -> Retrieved:
+        return self.knowledge.search(scope, [text], self.encoder.encode_queries([text]), k)[0]
+
+    def sources(self, text: str, scope: Scope, k: int = 50) -> set[str]:
+        """Sources of all chunks found for a text, best or not."""
+        return {hit.source for hit in self.search(text, scope, k).chunks}
+
+    def put(self, source: str, text: str, scope: Scope) -> str:
+        """Ingest one text and return the document's id."""
+        result = self.ingestor.ingest_bytes(text.encode(), source, scope)
+        assert result.status in ("added", "replaced"), result
+        assert result.document_id is not None
+        return result.document_id
+
+    def assert_consistent(self, scope: Scope) -> None:
+        """The indexes hold exactly the items of the database."""
+        self.knowledge.refresh(scope)
+        collection = self.storage.catalog.require(scope)
+        live = self.knowledge._live_of(collection)
+        with self.storage.passages.feed(collection.id) as feed:
+            for name in INDEXES:
+                stored = {item.item_id for item in feed.items(name, 0, DIM)}
+                index = live.index(name)
+                assert index.size == len(stored)
+                query = np.ones((1, DIM), dtype=np.float32) / np.sqrt(DIM).astype(np.float32)
+                found = index.search(["x"], query, k=len(stored) + 10)[0] if stored else []
+                assert {hit.item_id for hit in found} == stored
+
+    def close(self) -> None:
+        self.knowledge.close()
+        self.storage.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

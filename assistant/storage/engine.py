@@ -134,6 +134,10 @@ def translated(place: str) -> Iterator[None]:
     """Turn a driver's error into a StorageError that names the remedy."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            "A name or id holds a lone surrogate, which is not text. Give it in plain characters."
+        ) from error
     except PoolTimeoutError as error:
         raise StorageError("All database connections are in use; try again in a moment.") from error
     except (SQLAlchemyError, sqlite3.Error) as error:
