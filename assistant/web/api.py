@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -28,6 +30,7 @@ from assistant.web.uploads import REQUEST_FILES_FACTOR
 if TYPE_CHECKING:
     from assistant.runtime import Runtime
 
+_LOG = logging.getLogger(__name__)
 API_PREFIX = "/api/v1"
 _JSON_LIMIT = 2**20
 _DESCRIPTION = """\
@@ -57,17 +60,19 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def create_app(runtime: Runtime, *, page: bool = True) -> FastAPI:
     """Build the application over an open ``runtime``; ``page=False`` leaves the page out.
 
-    The page is built in the background once the application starts, so the API answers first.
+    Models load and the page is built in the background once the application starts, so that the
+    API answers first; a question that comes earlier waits for its model.
     """
     lazy_page = Page(runtime) if page else None
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if lazy_page is None:
-            yield
-            return
-        async with lazy_page.running():
-            yield
+        warming = asyncio.create_task(asyncio.to_thread(_warm_up, runtime))
+        try:
+            async with lazy_page.running() if lazy_page else nullcontext():
+                yield
+        finally:
+            await warming
 
     # The stock documentation pages load scripts from another host; /openapi.json is enough.
     app = FastAPI(
@@ -98,7 +103,15 @@ def create_app(runtime: Runtime, *, page: bool = True) -> FastAPI:
     return app
 
 
-def _limits(max_file_mb: int) -> Any:
+def _warm_up(runtime: Runtime) -> None:
+    try:
+        runtime.warm_up()
+    except Exception as error:
+        # Not fatal: documents and conversations work without a model, and /healthz says it.
+        _LOG.error("Questions cannot be answered yet: %s", problems.describe(error)[2])
+
+
+def _limits(max_file_mb: int) -> Callable[[str], int]:
     upload_limit = max_file_mb * REQUEST_FILES_FACTOR * 2**20
 
     def limit_of(path: str) -> int:
@@ -117,13 +130,12 @@ def _add_health(app: FastAPI, runtime: Runtime) -> None:
         responses={503: {"model": schemas.HealthBody, "description": "Not at the moment."}},
     )
     def healthz(request: Request) -> JSONResponse:
-        # That this runs shows the process alive; an open runtime has loaded its model.
-        checks = {"model": "ok"}
-        try:
-            runtime.collections(scope_of(request).tenant)
-            checks["database"] = "ok"
-        except Exception as error:
-            checks["database"] = problems.describe(error)[2]
+        # An answer at all shows the process alive. Loading makes this wait, not fail.
+        tenant = scope_of(request).tenant
+        checks = {
+            "model": _check(lambda: runtime.encoder),
+            "database": _check(lambda: runtime.collections(tenant)),
+        }
         healthy = set(checks.values()) == {"ok"}
         body = schemas.HealthBody(
             status="ok" if healthy else "unavailable",
@@ -131,6 +143,14 @@ def _add_health(app: FastAPI, runtime: Runtime) -> None:
             checks=checks,
         )
         return JSONResponse(body.model_dump(), status_code=200 if healthy else 503)
+
+
+def _check(part: Callable[[], object]) -> str:
+    try:
+        part()
+    except Exception as error:
+        return problems.describe(error)[2]
+    return "ok"
 
 
 def _add_unknown_paths(app: FastAPI) -> None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Path, Query, Request, Response, UploadFile
 from assistant.errors import InvalidInputError
 from assistant.types import CollectionInfo, Scope
 from assistant.web import schemas
-from assistant.web.passages import DEFAULT_CONTEXT, MAX_CONTEXT, passage_of
+from assistant.web.passages import MAX_CONTEXT, passage_of
 from assistant.web.security import scope_of
 from assistant.web.uploads import MAX_FILES, Upload, take_in
 
@@ -130,8 +130,9 @@ def documents_router(runtime: Runtime, max_file_mb: int) -> APIRouter:
         start: Annotated[int, Query(ge=0, description="First code point of the quote.")],
         end: Annotated[int, Query(ge=0, description="One past its last code point.")],
         context: Annotated[
-            int, Query(ge=0, le=MAX_CONTEXT, description="Characters shown on each side.")
-        ] = DEFAULT_CONTEXT,
+            int | None,
+            Query(ge=0, le=MAX_CONTEXT, description="Characters shown on each side."),
+        ] = None,
     ) -> schemas.PassageBody:
         found = runtime.document(_scope(request, collection), document_id)
         passage = asdict(passage_of(found, start, end, context))

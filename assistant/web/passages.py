@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from assistant.errors import InvalidInputError
 from indexes.types import Heading, Language, Page
 
-DEFAULT_CONTEXT = 200
+# Characters shown on each side of a quote: about three lines of the panel in either script.
+_CONTEXT: Mapping[Language, int] = {"en": 220, "zh": 100}
 MAX_CONTEXT = 5000
 # A passage is widened by at most this many characters to begin and end at a line or sentence.
 _SNAP = 80
@@ -27,6 +28,8 @@ class SourceText(Protocol):
     def source(self) -> str: ...
     @property
     def language(self) -> Language: ...
+    @property
+    def kind(self) -> str: ...
     @property
     def text(self) -> str: ...
     @property
@@ -77,12 +80,17 @@ def page_at(pages: Sequence[Page], offset: int) -> int | None:
     return found
 
 
-def passage_of(
-    document: SourceText, start: int, end: int, context: int = DEFAULT_CONTEXT
-) -> Passage:
+def usual_context(language: Language) -> int:
+    """How many characters of surroundings to show where none are asked for."""
+    return _CONTEXT[language]
+
+
+def passage_of(document: SourceText, start: int, end: int, context: int | None = None) -> Passage:
     """Cut the quote ``document.text[start:end]`` with ``context`` characters on each side.
 
-    Raises InvalidInputError when the range does not lie in the document.
+    The edges move to the nearest end of a sentence. Of an FAQ only the quote's own entry is shown:
+    its neighbours are other questions. Raises InvalidInputError when the range does not lie in
+    the document.
     """
     size = len(document.text)
     if not 0 <= start <= end <= size:
@@ -90,8 +98,10 @@ def passage_of(
             f"The range {start} to {end} does not lie in the document of {size} characters; "
             f"give 0 <= start <= end <= {size}."
         )
-    first = _snap_back(document.text, max(0, start - context))
-    last = _snap_forward(document.text, min(size, end + context))
+    around = usual_context(document.language) if context is None else context
+    lowest, highest = _entry(document, start, end) if document.kind == "faq" else (0, size)
+    first = max(lowest, _snap_back(document.text, max(0, start - around)))
+    last = min(highest, _snap_forward(document.text, min(size, end + around)))
     return Passage(
         document_id=document.document_id,
         title=document.title,
@@ -102,9 +112,17 @@ def passage_of(
         text=document.text[first:last],
         quote_start=start - first,
         quote_end=end - first,
-        cut_before=first > 0,
-        cut_after=last < size,
+        cut_before=first > lowest,
+        cut_after=last < highest,
     )
+
+
+def _entry(document: SourceText, start: int, end: int) -> tuple[int, int]:
+    """From the heading above ``start`` to the one below ``end``."""
+    starts = [heading.start for heading in document.headings]
+    before = [place for place in starts if place <= start]
+    after = [place for place in starts if place >= end]
+    return max(before, default=0), min(after, default=len(document.text))
 
 
 def _snap_back(text: str, offset: int) -> int:

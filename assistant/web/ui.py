@@ -172,9 +172,8 @@ class _Wiring:
         session.language = preferred_language(
             request.headers.get("accept-language", ""), request.cookies.get(LANGUAGE_COOKIE)
         )
-        names = self._documents.collection_names(visitor_scope(request).tenant)
-        if session.collection not in names:
-            session.collection = names[0]
+        if not session.turns:
+            session.collection = self._documents.first_collection(visitor_scope(request).tenant)
         return self._redraw_all(session, browser, request)
 
     def _language_chosen(

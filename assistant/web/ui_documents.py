@@ -109,8 +109,9 @@ class DocumentsView:
         scope = replace(visitor_scope(request), collection=session.collection)
         names = self.collection_names(scope.tenant)
         if session.collection not in names:
-            session.collection = DEFAULT_COLLECTION if DEFAULT_COLLECTION in names else names[0]
+            session.collection = self.first_collection(scope.tenant)
             scope = replace(scope, collection=session.collection)
+            names = sorted({*names, session.collection})
         try:
             documents: Sequence[DocumentInfo] = self._runtime.documents(scope)
         except AssistantError:
@@ -122,6 +123,11 @@ class DocumentsView:
             view.table: documents_table(documents, session.collection, session.strings),
             self._parts.session: session.dump(),
         }
+
+    def first_collection(self, tenant: str) -> str:
+        """The collection a new visitor asks: the default one unless only others hold anything."""
+        filled = [info.name for info in self._runtime.collections(tenant) if info.documents]
+        return DEFAULT_COLLECTION if DEFAULT_COLLECTION in filled or not filled else filled[0]
 
     def collection_names(self, tenant: str) -> list[str]:
         """Every collection's name; the default one where there is none yet."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import AssistantError
 from assistant.types import Scope
-from assistant.web.passages import DEFAULT_CONTEXT, Passage, SourceText, passage_of
+from assistant.web.passages import Passage, SourceText, passage_of, usual_context
 from assistant.web.ui_render import escape, escape_lines, icon, paragraphs
 from assistant.web.ui_strings import Strings
 
@@ -65,17 +65,19 @@ def _grouped(
     """Citations by card: those of one passage together, in the order first cited."""
     groups: list[list[_Cited]] = []
     for cited in sorted(citations, key=lambda c: (c.document_id, c.start)):
-        last = groups[-1][-1] if groups else None
-        if (
-            last is not None
-            and last.document_id == cited.document_id
-            and cited.start - last.end <= DEFAULT_CONTEXT
-            and all(c.stands_in(documents[c.document_id]) for c in (last, cited))
-        ):
+        document = documents[cited.document_id]
+        if groups and _shares_passage(groups[-1][-1], cited, document):
             groups[-1].append(cited)
         else:
             groups.append([cited])
     return sorted(groups, key=lambda group: min(cited.number for cited in group))
+
+
+def _shares_passage(last: _Cited, cited: _Cited, document: SourceText | None) -> bool:
+    if document is None or last.document_id != cited.document_id or document.kind == "faq":
+        return False
+    near = cited.start - last.end <= usual_context(document.language)
+    return near and last.stands_in(document) and cited.stands_in(document)
 
 
 def _panel(strings: Strings, turn: int | None, body: str) -> str:

@@ -102,11 +102,13 @@ def answer_message(
     ``answer`` is the answer contract's JSON; ``turn`` its index in the conversation.
     """
     kind = AnswerKind(answer["kind"])
+    instead = kind in (AnswerKind.CLARIFY, AnswerKind.ABSTAIN)
     parts = [
         f'<div class="answer {kind.value}" data-turn="{turn}" lang="{escape(answer["language"])}">',
         f'<div class="text" dir="auto">{_with_citations(answer, turn, strings)}</div>',
-        _candidates(answer["candidates"]),
+        _candidates(answer["candidates"], "") if instead else "",
         _meta(answer, kind, turn, strings, rating),
+        "" if instead else _candidates(answer["candidates"], strings.related),
         "</div>",
     ]
     return "".join(parts)
@@ -114,10 +116,18 @@ def answer_message(
 
 def _with_citations(answer: Mapping[str, Any], turn: int, strings: Strings) -> str:
     pieces: list[str] = []
-    for text, numbers in cited_pieces(answer["answer"], answer["citations"]):
+    spoken = without_listing(answer["answer"], answer["candidates"])
+    for text, numbers in cited_pieces(spoken, answer["citations"]):
         pieces.append(escape_lines(text))
         pieces.extend(_cite_button(number, turn, strings) for number in numbers)
     return paragraphs("".join(pieces))
+
+
+def without_listing(text: str, candidates: Sequence[Mapping[str, Any]]) -> str:
+    """Leave out the lines that only list the candidates: the page shows those as buttons."""
+    listed = {str(candidate["question"]).strip() for candidate in candidates}
+    lines = [line for line in text.split("\n") if line.strip().lstrip("-•·* ") not in listed]
+    return "\n".join(lines) if any(line.strip() for line in lines) else text
 
 
 def _cite_button(number: int, turn: int, strings: Strings) -> str:
@@ -178,11 +188,14 @@ def _split_at_markers(text: str, count: int) -> list[tuple[str, tuple[int, ...]]
     return pieces
 
 
-def _candidates(candidates: Sequence[Mapping[str, Any]]) -> str:
+def _candidates(candidates: Sequence[Mapping[str, Any]], label: str) -> str:
+    """Buttons that ask; with a ``label`` they stand beside an answer and are kept small."""
     if not candidates:
         return ""
     buttons = "".join(ask_button(str(candidate["question"])) for candidate in candidates)
-    return f'<div class="candidates">{buttons}</div>'
+    if not label:
+        return f'<div class="candidates">{buttons}</div>'
+    return f'<div class="candidates related"><span>{escape(label)}</span>{buttons}</div>'
 
 
 def ask_button(question: str) -> str:

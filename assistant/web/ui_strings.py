@@ -44,6 +44,7 @@ class Strings:
     stopped: str
     said: str
     answered: str
+    related: str
     conversation_gone: str
     evidence: str
     evidence_hint: str
@@ -123,6 +124,7 @@ EN = Strings(
     stopped="Stopped.",
     said="You asked",
     answered="Answer",
+    related="Related",
     conversation_gone="This conversation no longer exists.",
     evidence="Evidence",
     evidence_hint="When an answer comes from your documents, each cited passage is shown here in "
@@ -214,6 +216,7 @@ ZH = Strings(
     stopped="已停止。",
     said="您的提问",
     answered="回答",
+    related="相关问题",
     conversation_gone="这段对话已不存在。",
     evidence="依据",
     evidence_hint="答案出自文档时，这里会显示每一处引用的原文及上下文，被引用的文字会高亮标出。",

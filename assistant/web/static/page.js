@@ -70,7 +70,11 @@
     card.classList.add("active");
     for (const mark of all("mark", panel)) mark.classList.toggle("active", mark.dataset.mark === cite);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    card.scrollIntoView({ block: "nearest", behavior: still ? "auto" : "smooth" });
+    const place = find("mark.active", card) ?? card;
+    place.scrollIntoView({
+      block: matchMedia(PHONE).matches ? "center" : "nearest",
+      behavior: still ? "auto" : "smooth",
+    });
     card.focus({ preventScroll: true });
     return true;
   };
