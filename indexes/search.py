@@ -103,9 +103,10 @@ class HybridIndex:
         """Make items searchable at once. An id already known, or deleted, is left as it is."""
         with self._write_lock:
             old = self._snapshot
+            known = old.deleted | _held(old.segments, [item.item_id for item in items])
             builder = ContentsBuilder(self._analyzer, self._vocabulary, self._dim)
             for item in items:
-                if item.item_id not in old.deleted and not _holds(old.segments, item.item_id):
+                if item.item_id not in known:
                     builder.add(item)
             last = max((item.item_id for item in items), default=0)
             segments = old.segments
@@ -185,17 +186,19 @@ class HybridIndex:
         builder = ContentsBuilder(self._analyzer, vocabulary, self._dim)
         for item in items:
             builder.add(item)
-        self._store.write(builder.build(), vocabulary, last_deletion_id)
-        self._load()
+        self._load(written=self._store.write(builder.build(), vocabulary, last_deletion_id))
 
-    def _load(self) -> None:
+    def _load(self, written: str | None = None) -> None:
+        """Take the current generation as base; ``written`` is the one this process just wrote."""
         generation = self._store.read()
         if generation is None:
             return
         with self._write_lock:
             old = self._snapshot
             # What the source no longer holds must not survive here; what is newer must.
-            recent = self._newer(old.segments[int(old.has_base) :], generation)
+            # The base may hold newer items too, if another process wrote from an older state.
+            own = generation.name == written
+            recent = self._newer(old.segments[int(old.has_base and own) :], generation)
             deletion = generation.last_deletion_id
             if recent:
                 # Deletions this index has not been told of may name these items: ask again.
@@ -212,9 +215,10 @@ class HybridIndex:
     def _newer(self, segments: Sequence[Segment], generation: Generation) -> tuple[Segment, ...]:
         """Return what is alive in ``segments`` and newer than ``generation``, in its terms."""
         keeps = [s.keep() & (s.contents.ids > generation.last_item_id) for s in segments]
-        if not any(keep.any() for keep in keeps):
+        parts = [(s.contents, keep) for s, keep in zip(segments, keeps, strict=True) if keep.any()]
+        if not parts:
             return ()
-        merged = merge_contents([s.contents for s in segments], keeps)
+        merged = merge_contents([c for c, _ in parts], [keep for _, keep in parts])
         names = self._vocabulary.terms()
         ids = generation.vocabulary.intern(names[t] for t in merged.postings.terms.tolist())
         postings = relabel_postings(merged.postings, np.asarray(ids, dtype=np.int64))
@@ -260,8 +264,9 @@ class HybridIndex:
         return found
 
 
-def _holds(segments: Iterable[Segment], item_id: int) -> bool:
-    return any(s.rows_of((item_id,)).size for s in segments)
+def _held(segments: Iterable[Segment], ids: Collection[int]) -> set[int]:
+    """Return those of ``ids`` that a segment holds, alive or not."""
+    return {int(i) for s in segments for i in s.contents.ids[s.rows_of(ids)]}
 
 
 def _tidy(segments: tuple[Segment, ...], fixed: int) -> tuple[Segment, ...]:

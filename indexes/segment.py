@@ -114,10 +114,11 @@ class Segment:
 
     @classmethod
     def of(cls, contents: Contents, dense: DenseSegment | None = None) -> Segment:
-        """Wrap contents of which every row is alive."""
+        """Wrap contents of which every row is alive; the search is exact without ``dense``."""
+        dense = dense or DenseSegment(contents.vectors)
         return cls(
-            contents,
-            DenseSegment(contents.vectors) if dense is None else dense,
+            replace(contents, vectors=dense.vectors),  # one copy in memory, not two
+            dense,
             LexicalSegment.of(contents.postings),
             np.argsort(contents.ids, kind="stable"),
         )
@@ -156,5 +157,6 @@ class Segment:
             return self.alive
         mask = np.zeros(len(self.contents), dtype=np.bool_)
         for tag in tags:
-            mask[self.contents.tags.get(tag, ())] = True
+            if tag in self.contents.tags:  # an empty default would index everything
+                mask[self.contents.tags[tag]] = True
         return mask if self.alive is None else mask & self.alive

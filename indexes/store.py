@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from indexes.dense import DenseSegment
+from indexes.dense import APPROXIMATE_FROM, DenseSegment, read_index, train, write_index
 from indexes.errors import IndexCorruptError
 from indexes.lexical import Postings, Vocabulary
 from indexes.segment import Contents, Segment
@@ -28,6 +29,8 @@ LOCK_SECONDS = 600.0
 
 _POINTER = "CURRENT"
 _MANIFEST = "manifest.json"
+_POINTER_LINE = re.compile(rb"(generation-[0-9a-f-]+) ([0-9a-f]{64})\n")
+_LISTS = "lists.faiss"
 _PARTIAL = ".partial-"
 _REBUILD = "the index must be rebuilt from the database"
 
@@ -68,16 +71,16 @@ class GenerationStore:
 
         Raises IndexCorruptError naming the damaged file, or what the index was made for.
         """
-        name = self._current()
-        while name is not None:
+        pointer = self._current()
+        while pointer is not None:
             try:
-                return self._read(name)
+                return self._read(*pointer)
             except FileNotFoundError as error:
                 # Another process may have swapped and removed it while we read: look again.
                 latest = self._current()
-                if latest == name:
+                if latest == pointer:
                     raise IndexCorruptError(f"{error.filename}: missing; {_REBUILD}") from error
-                name = latest
+                pointer = latest
         return None
 
     def write(self, contents: Contents, vocabulary: Vocabulary, last_deletion_id: int) -> str:
@@ -98,7 +101,8 @@ class GenerationStore:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-            _write_durably(self._root / f"{_PARTIAL}{_POINTER}", f"{name}\n".encode())
+            pointer = f"{name} {_sha256(self._root / name / _MANIFEST)}\n"
+            _write_durably(self._root / f"{_PARTIAL}{_POINTER}", pointer.encode())
             os.replace(self._root / f"{_PARTIAL}{_POINTER}", self._root / _POINTER)
             _sync_folder(self._root)
             self._sweep()
@@ -111,20 +115,19 @@ class GenerationStore:
         try:
             with self._locked(0):
                 self._sweep()
-        except TimeoutError:
+        except OSError:  # someone is writing, or this process may only read
             return
 
-    def _current(self) -> str | None:
+    def _current(self) -> tuple[str, str] | None:
+        """Return the current generation's name and the checksum of its manifest."""
         path = self._root / _POINTER
         try:
-            name = path.read_text(encoding="utf-8").strip()
+            found = _POINTER_LINE.fullmatch(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (UnicodeDecodeError, IsADirectoryError) as error:
-            raise IndexCorruptError(f"{path}: unreadable; {_REBUILD}") from error
-        if not name.startswith("generation-") or "/" in name or "\\" in name:
-            raise IndexCorruptError(f"{path}: names no generation ({name[:80]!r}); {_REBUILD}")
-        return name
+        if found is None:
+            raise IndexCorruptError(f"{path}: names no generation; {_REBUILD}")
+        return found[1].decode(), found[2].decode()
 
     def _generations(self) -> list[Path]:
         return sorted(p for p in self._root.glob("generation-*") if p.is_dir())
@@ -135,8 +138,11 @@ class GenerationStore:
 
     def _sweep(self) -> None:
         """Remove partial folders and all generations but the current one. Needs the lock."""
-        current = self._root / _POINTER
-        keep = current.read_text(encoding="utf-8").strip() if current.is_file() else None
+        try:
+            current = self._current()
+        except IndexCorruptError:
+            current = None
+        keep = current[0] if current else None
         for path in [*self._root.glob(f"{_PARTIAL}*"), *self._generations()]:
             if path.name == keep:
                 continue
@@ -175,29 +181,25 @@ class GenerationStore:
         _write_durably(folder / _MANIFEST, json.dumps(manifest, indent=1).encode())
         _sync_folder(folder)
 
-    def _read(self, name: str) -> Generation:
+    def _read(self, name: str, digest: str) -> Generation:
         folder = self._root / name
-        manifest = self._checked_manifest(folder)
+        manifest = self._checked_manifest(folder, digest)
         for file, facts in manifest["files"].items():
             _check_file(folder / file, facts)
         contents, vocabulary = _read_contents(folder)
         return Generation(
             name=name,
-            segment=Segment.of(contents, DenseSegment(contents.vectors)),
+            segment=Segment.of(contents, _read_dense(folder, contents)),
             vocabulary=vocabulary,
             last_item_id=manifest["last_item_id"],
             last_deletion_id=manifest["last_deletion_id"],
         )
 
-    def _checked_manifest(self, folder: Path) -> dict[str, Any]:
+    def _checked_manifest(self, folder: Path, digest: str) -> dict[str, Any]:
         path = folder / _MANIFEST
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_bytes())
-            needed = {"format", "files", "count", "last_item_id", "last_deletion_id"}
-            if missing := needed - manifest.keys():
-                raise ValueError(f"lacks {sorted(missing)}")
-        except (ValueError, AttributeError) as error:
-            raise IndexCorruptError(f"{path}: not a manifest ({error}); {_REBUILD}") from error
+        if _sha256(path) != digest:
+            raise IndexCorruptError(f"{path}: wrong checksum, the file was changed; {_REBUILD}")
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
         wanted = {"format": FORMAT_VERSION, **asdict(self._identity)}
         for key, value in wanted.items():
             if manifest.get(key) != value:
@@ -233,15 +235,25 @@ def _write_contents(folder: Path, contents: Contents, vocabulary: Vocabulary) ->
             _flush(file)
     tags = {tag: int(rows.size) for tag, rows in contents.tags.items()}
     _write_durably(folder / "tags.json", json.dumps(tags).encode())
+    if len(contents) >= APPROXIMATE_FROM:
+        write_index(train(contents.vectors), folder / _LISTS)
+        with (folder / _LISTS).open("rb") as file:
+            os.fsync(file.fileno())
     # A term never holds white space, so one a line is enough.
     _write_durably(folder / "vocabulary.txt", "\n".join(vocabulary.terms()).encode())
 
 
+def _read_dense(folder: Path, contents: Contents) -> DenseSegment | None:
+    if not (folder / _LISTS).exists():
+        return None
+    return DenseSegment(contents.vectors, read_index(folder / _LISTS))
+
+
 def _read_contents(folder: Path) -> tuple[Contents, Vocabulary]:
-    def array(name: str) -> Any:
+    def array(name: str, *, mapped: bool = True) -> Any:
         # Mapped, not read: what a search never touches costs no memory.
-        loaded = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        return loaded.view(np.ndarray)
+        mode: Any = "r" if mapped else None
+        return np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False).view(np.ndarray)
 
     tags: dict[str, Any] = {}
     start, tag_rows = 0, array("tag_rows")
@@ -253,7 +265,9 @@ def _read_contents(folder: Path) -> tuple[Contents, Vocabulary]:
     )
     text = (folder / "vocabulary.txt").read_text(encoding="utf-8")
     vocabulary = Vocabulary(text.split("\n") if text else ())
-    return Contents(array("ids"), array("vectors"), postings, tags), vocabulary
+    # An exact search holds all vectors in its own memory: a map would stay resident beside it.
+    vectors = array("vectors", mapped=(folder / _LISTS).exists())
+    return Contents(array("ids"), vectors, postings, tags), vocabulary
 
 
 def _sha256(path: Path) -> str:
