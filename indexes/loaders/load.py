@@ -39,7 +39,7 @@ _SAME = {
 _GENERIC_TITLE = re.compile(
     r"document|untitled.*|index|home|page|sheet ?\d*|slide ?\d*|presentation|新建.*|无标题.*"
     r"|未命名.*|powerpoint .*|microsoft word.*|.*\.(?:docx?|html?|pdf|indd|xlsx?)"
-    r"|[a-z]{1,6}[\d_-]{5,}.*",
+    r"|[a-z]{1,6}[\d_-]{5,}.*|[\d\W_]+",
     re.I,
 )
 _JSON_LINE = re.compile(rb"\s*\{\s*\"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -22,8 +22,11 @@ _ENUMERATOR = re.compile(
 _LEADERS = re.compile(r"(?:\s?[.．·…]){4,}\s*(?:[\divxlcS-]{1,6})?$")
 _SENTENCE_END = re.compile(r"[.。;；:：,，!！?？…]['\"”’)）]?$")
 _CLOSED = re.compile(r"[.。;；:：!！?？]['\"”’)）]*$|\b(?:and|or)$")
+_NOTE = re.compile(r"[(（].*[)）]", re.S)
 _LOWER = re.compile(r"[a-z]")
 _CAPITAL = re.compile(r"[A-Z\d\"“（\u3400-\u9fff]")
+_NO_HEADING = re.compile(rf"^(?:{_BULLET.pattern})|[☐☒☑]|\b(?:and|or)$")
+_ITEM = re.compile(r"(?:Item|ITEM)\s+\d{1,2}[A-C]?\.")
 _MAX_HEADING_LINES = 3
 _MAX_HEADING = 120
 _LARGER = 1.15
@@ -39,6 +42,14 @@ class Block:
     level: int = 0
 
 
+@dataclass(frozen=True)
+class _Page:
+    lines: Sequence[Line]
+    body_size: float
+    outline: Mapping[str, int]
+    width: float
+
+
 def page_blocks(lines: Sequence[Line], body_size: float, outline: Mapping[str, int]) -> list[Block]:
     """Blocks in reading order.
 
@@ -47,14 +58,25 @@ def page_blocks(lines: Sequence[Line], body_size: float, outline: Mapping[str, i
     """
     lines = [line for line in lines if not _LEADERS.search(line.text)]
     width = _text_width(lines)
+    page = _Page(lines, body_size, outline, width)
     blocks: list[Block] = []
     done = 0
     for table in find_tables(lines, width):
-        blocks.extend(_prose(lines[done : table.first], body_size, outline, width))
+        blocks.extend(_titled(list(_prose(page, done, table.first))))
         blocks.extend(Block("row", row) for row in table.rows)
         done = table.last
-    blocks.extend(_prose(lines[done:], body_size, outline, width))
+    blocks.extend(_prose(page, done, len(lines)))
     return blocks
+
+
+def _titled(blocks: list[Block]) -> list[Block]:
+    """Make a heading of the short line that stands as title right above a table."""
+    place = len(blocks) - 1
+    if place > 0 and _NOTE.fullmatch(blocks[place].text):
+        place -= 1
+    if place < 0 or blocks[place].kind != "paragraph" or not _may_head(blocks[place].text):
+        return blocks
+    return [*blocks[:place], replace(blocks[place], kind="heading", level=5), *blocks[place + 1 :]]
 
 
 def _text_width(lines: Sequence[Line]) -> float:
@@ -62,20 +84,17 @@ def _text_width(lines: Sequence[Line]) -> float:
     return widths[int(0.95 * (len(widths) - 1))] if widths else 0.0
 
 
-def _prose(
-    lines: Sequence[Line], body_size: float, outline: Mapping[str, int], width: float
-) -> Iterator[Block]:
-    index = 0
-    while index < len(lines):
-        count, level = _heading_at(lines, index, body_size, outline, width)
+def _prose(page: _Page, start: int, stop: int) -> Iterator[Block]:
+    lines = page.lines
+    index = start
+    while index < stop:
+        count, level = _heading_at(page, index, stop)
         if count:
             yield Block("heading", _joined(lines[index : index + count]), level)
             index += count
             continue
         end = index + 1
-        while end < len(lines) and _continues(lines, end):
-            if _heading_at(lines, end, body_size, outline, width)[0]:
-                break
+        while end < stop and _continues(lines, end) and not _heading_at(page, end, stop)[0]:
             end += 1
         yield _body(_joined(lines[index:end]))
         index = end
@@ -135,40 +154,35 @@ def _is_full(lines: Sequence[Line], index: int) -> bool:
     return room < needed + 0.5 * line.size
 
 
-def _heading_at(
-    lines: Sequence[Line],
-    index: int,
-    body_size: float,
-    outline: Mapping[str, int],
-    width: float,
-) -> tuple[int, int]:
+def _heading_at(page: _Page, index: int, stop: int) -> tuple[int, int]:
     """How many lines from ``index`` on make up a heading, and its level; (0, 0) for none."""
-    for count in range(min(_MAX_HEADING_LINES, len(lines) - index), 0, -1):
+    lines = page.lines
+    for count in range(min(_MAX_HEADING_LINES, stop - index), 0, -1):
         key = re.sub(r"\W+", "", _joined(lines[index : index + count])).casefold()
-        if key in outline:
-            return count, outline[key]
+        if key in page.outline:
+            return count, page.outline[key]
     line = lines[index]
     if not _may_head(line.text):
         return 0, 0
-    level = _style_level(line, body_size)
+    level = _style_level(line, page.body_size)
     if level:
-        count = _heading_lines(lines, index)
+        count = _heading_lines(lines, index, stop)
         return (count, level) if _may_head(_joined(lines[index : index + count])) else (0, 0)
     numbered = outline_level(line.text)
-    if _stands_alone(lines, index, width) and (numbered or not _ENUMERATOR.match(line.text)):
+    if _stands_alone(page, index) and (numbered or not _ENUMERATOR.match(line.text)):
         return 1, numbered or 4
     return 0, 0
 
 
 def _may_head(text: str) -> bool:
+    if not 2 <= len(text) <= _MAX_HEADING or _NO_HEADING.search(text):
+        return False
     letters = sum(character.isalpha() for character in text)
-    return (
-        2 <= len(text) <= _MAX_HEADING
-        and letters * 2 >= len(text)
-        and not _SENTENCE_END.search(text)
-        and not _BULLET.match(text)
-        and _CAPITAL.match(text) is not None
-    )
+    if letters * 2 < len(text) or _CAPITAL.match(text) is None:
+        return False
+    if text[0].isdigit() and outline_level(text) is None:
+        return False
+    return _ITEM.match(text) is not None or not _SENTENCE_END.search(text)
 
 
 def _style_level(line: Line, body_size: float) -> int:
@@ -180,11 +194,11 @@ def _style_level(line: Line, body_size: float) -> int:
     return 3 if line.is_bold and line.size > 0.95 * body_size else 0
 
 
-def _heading_lines(lines: Sequence[Line], index: int) -> int:
+def _heading_lines(lines: Sequence[Line], index: int, stop: int) -> int:
     count = 1
     first = lines[index]
     # One line too many is enough to see that it is a paragraph.
-    while count <= _MAX_HEADING_LINES and index + count < len(lines):
+    while count <= _MAX_HEADING_LINES and index + count < stop:
         line = lines[index + count]
         distance = lines[index + count - 1].baseline - line.baseline
         same_style = abs(line.size - first.size) < 0.3 and line.is_bold == first.is_bold
@@ -196,8 +210,9 @@ def _heading_lines(lines: Sequence[Line], index: int) -> int:
     return count
 
 
-def _stands_alone(lines: Sequence[Line], index: int, width: float) -> bool:
+def _stands_alone(page: _Page, index: int) -> bool:
     """A short line set apart from what is above, with a paragraph of full lines below."""
+    lines, width = page.lines, page.width
     line = lines[index]
     if index + 1 >= len(lines) or line.right - line.left > 0.55 * width or len(line.cells) > 1:
         return False

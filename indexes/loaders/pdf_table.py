@@ -44,6 +44,18 @@ class Table:
     rows: list[str]
 
 
+@dataclass(frozen=True)
+class _Row:
+    cells: tuple[tuple[Word, ...], ...]
+    baseline: float
+    size: float
+    is_bold: bool
+
+    @property
+    def right(self) -> float:
+        return self.cells[-1][-1].right
+
+
 def find_tables(lines: Sequence[Line], text_width: float) -> list[Table]:
     """Tables in the lines of one page; ``text_width`` in points tells prose from labels."""
     tables: list[Table] = []
@@ -52,7 +64,7 @@ def find_tables(lines: Sequence[Line], text_width: float) -> list[Table]:
         last = _region_end(lines, index, text_width) if _is_tabular(lines[index]) else index
         if last > index:
             first = _with_headers(lines, index, tables[-1].last if tables else 0, text_width)
-            rows = _rows(_by_row(lines[first:index]) + list(lines[index:last]))
+            rows = _rows([*_by_row(lines[first:index]), *map(_row_of, lines[index:last])])
             if rows:
                 tables.append(Table(first, last, rows))
         index = max(last, index + 1)
@@ -131,7 +143,7 @@ def _with_headers(lines: Sequence[Line], start: int, earliest: int, width: float
     return first
 
 
-def _rows(lines: Sequence[Line]) -> list[str]:
+def _rows(lines: Sequence[_Row]) -> list[str]:
     columns = _columns(lines)
     if len(columns) < 2:
         return []
@@ -148,25 +160,29 @@ def _rows(lines: Sequence[Line]) -> list[str]:
     return render_table(rows, 1 if _bold_header(lines) else None)
 
 
-def _by_row(lines: Sequence[Line]) -> list[Line]:
-    """Lines from top to bottom, those at one height as one."""
-    rows: list[Line] = []
+def _by_row(lines: Sequence[Line]) -> list[_Row]:
+    """Header lines from top to bottom, those at one height as one row of cells."""
+    rows: list[_Row] = []
     for line in sorted(lines, key=lambda item: (-item.baseline, item.left)):
         if rows and abs(rows[-1].baseline - line.baseline) < 0.3 * line.size:
-            words = tuple(sorted(rows[-1].words + line.words, key=lambda word: word.left))
-            rows[-1] = replace(rows[-1], words=words)
+            cells = sorted(rows[-1].cells + line.cells, key=lambda cell: cell[0].left)
+            rows[-1] = replace(rows[-1], cells=tuple(cells))
         else:
-            rows.append(line)
+            rows.append(_row_of(line))
     return rows
 
 
-def _columns(lines: Sequence[Line]) -> list[tuple[float, float]]:
+def _row_of(line: Line) -> _Row:
+    return _Row(line.cells, line.baseline, line.size, line.is_bold)
+
+
+def _columns(rows: Sequence[_Row]) -> list[tuple[float, float]]:
     """Left and right edges of the columns: what is printed on, between the gutters."""
-    most = max(len(line.cells) for line in lines)
-    wide = [line for line in lines if len(line.cells) >= max(2, 0.6 * most)]
+    most = max(len(row.cells) for row in rows)
+    wide = [row for row in rows if len(row.cells) >= max(2, 0.6 * most)]
     # Headers over several columns would close the gutters between them.
-    wide = [line for line in wide if _has_figures(line)] or wide
-    spans = sorted((cell[0].left, cell[-1].right) for line in wide for cell in line.cells)
+    wide = [row for row in wide if _has_figures(row)] or wide
+    spans = sorted((cell[0].left, cell[-1].right) for row in wide for cell in row.cells)
     columns: list[tuple[float, float]] = []
     for left, right in spans:
         if columns and left < columns[-1][1] + 0.1 * wide[0].size:
@@ -176,30 +192,36 @@ def _columns(lines: Sequence[Line]) -> list[tuple[float, float]]:
     return columns
 
 
-def _has_figures(line: Line) -> bool:
-    cells = [_text(cell, line.size) for cell in line.cells[1:]]
+def _has_figures(row: _Row) -> bool:
+    cells = [_text(cell, row.size) for cell in row.cells[1:]]
     figures = [cell for cell in cells if is_numeric(cell) and not _YEAR.fullmatch(cell)]
     return len(figures) * 2 >= len(cells)
 
 
-def _place(line: Line, columns: Sequence[tuple[float, float]]) -> list[Cell]:
-    """The line's words by column; ``None`` where a header reaches over from the left."""
-    row: list[Cell] = [""] * len(columns)
-    for cell in line.cells:
+def _place(row: _Row, columns: Sequence[tuple[float, float]]) -> list[Cell]:
+    """The row's words by column; ``None`` where a header reaches over from the left."""
+    placed: list[Cell] = [""] * len(columns)
+    for cell in row.cells:
         left, right = cell[0].left, cell[-1].right
-        over = [
-            index
-            for index, (start, end) in enumerate(columns)
-            if min(right, end) - max(left, start) > 0.3 * min(right - left, end - start)
-        ]
-        if len(over) > 1 and 0 not in over and _LETTERS.search(_text(cell, line.size)):
-            row[over[0]] = _joined(row[over[0]], _text(cell, line.size))
+        middles = [(start + end) / 2 for start, end in columns]
+        over = [index for index, middle in enumerate(middles) if left - 1 < middle < right + 1]
+        text = _text(cell, row.size)
+        if len(over) > 1 and 0 not in over and _LETTERS.search(text):
+            placed[over[0]] = _joined(placed[over[0]], text)
             for index in over[1:]:
-                row[index] = None
-            continue
-        for index, words in _by_column(cell, columns).items():
-            row[index] = _joined(row[index], _text(tuple(words), line.size))
-    return row
+                placed[index] = placed[index] or None
+        elif len(over) <= 1 and _LETTERS.search(text) and 0 not in over:
+            index = over[0] if over else _nearest((left + right) / 2, columns)
+            placed[index] = _joined(placed[index], text)
+        else:
+            for index, words in _by_column(cell, columns).items():
+                placed[index] = _joined(placed[index], _text(tuple(words), row.size))
+    return placed
+
+
+def _nearest(place: float, columns: Sequence[tuple[float, float]]) -> int:
+    distances = [max(left - place, place - right, 0.0) for left, right in columns]
+    return distances.index(min(distances))
 
 
 def _by_column(
@@ -207,9 +229,8 @@ def _by_column(
 ) -> dict[int, list[Word]]:
     placed: dict[int, list[Word]] = {}
     for word in cell:
-        middle = (word.left + word.right) / 2
-        distances = [max(left - middle, middle - right, 0.0) for left, right in columns]
-        placed.setdefault(distances.index(min(distances)), []).append(word)
+        index = _nearest((word.left + word.right) / 2, columns)
+        placed.setdefault(index, []).append(word)
     return placed
 
 
@@ -234,7 +255,7 @@ def _numeric_header(rows: Sequence[Sequence[Cell]]) -> int:
 
 
 def _join_labels(
-    rows: Sequence[list[Cell]], lines: Sequence[Line], columns: Sequence[tuple[float, float]]
+    rows: Sequence[list[Cell]], lines: Sequence[_Row], columns: Sequence[tuple[float, float]]
 ) -> list[list[Cell]]:
     """Put a label that wrapped before its figures in one row with them."""
     joined: list[list[Cell]] = []
@@ -256,11 +277,11 @@ def _join_labels(
     return joined
 
 
-def _bold_header(lines: Sequence[Line]) -> bool:
+def _bold_header(lines: Sequence[_Row]) -> bool:
     return lines[0].is_bold and not all(line.is_bold for line in lines[1:])
 
 
-def _join_wrapped(rows: Sequence[list[Cell]], lines: Sequence[Line]) -> list[list[Cell]]:
+def _join_wrapped(rows: Sequence[list[Cell]], lines: Sequence[_Row]) -> list[list[Cell]]:
     """Put the lines of text cells together, by larger gaps between rows or by their labels."""
     gaps = [above.baseline - line.baseline for above, line in pairwise(lines)]
     close, far = (min(gaps), max(gaps)) if gaps else (0.0, 0.0)
