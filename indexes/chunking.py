@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from indexes.sentences import split_long, split_sentences
+from indexes.sentences import BULLET, split_long, split_sentences
 from indexes.types import Chunk, Document, Heading, Span
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -207,6 +207,8 @@ def _chunk(document: Document, units: Sequence[_Unit], sections: Sequence[_Secti
         start = path[-1].start
         path = path[:-1]
         tokens += first.lead_tokens
+    elif document.text.startswith(BULLET, start - len(BULLET)):
+        start -= len(BULLET)
     titles = tuple(heading.title for heading in path)
     return Chunk(
         start=start,

@@ -15,6 +15,9 @@ from indexes.types import Span
 MAX_SENTENCE = 300
 """Longest sentence in code points; longer ones are cut at clause marks."""
 
+BULLET = "• "
+"""What the loaders put before an item of an unordered list; no part of its sentence."""
+
 _LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _BULLET = re.compile(r"(?:[•·▪■●○◦‣∙◆◇►➢✓\-*–—]\s+)+")
 _CLOSERS = "\"'”’」』）)]】》〉}»"

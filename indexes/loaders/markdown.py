@@ -22,6 +22,7 @@ _ATTRIBUTES = re.compile(
 )
 _LIQUID = re.compile(r"\{%-?.*?-?%\}")
 _FENCE = re.compile(r"^(?: {0,3}|\t*)(```+|~~~+)")
+_LEFT_MARK = re.compile(r"\*\*(?=\S)|(?<=\S)\*\*")
 _COMMENT = re.compile(r"<!--.*?-->", re.S)
 _TAG = re.compile(r"</?([A-Za-z][\w-]*)[\s/>]")
 _TAG_NAMES = (
@@ -103,6 +104,7 @@ def _renderer() -> Any:
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     parser.add_render_rule("html_inline", _render_html)
     parser.add_render_rule("html_block", _render_html)
+    parser.add_render_rule("text", _render_text)
     return parser
 
 
@@ -111,3 +113,8 @@ def _render_html(_: Any, tokens: Sequence[Any], index: int, *__: Any) -> str:
     content: str = tokens[index].content
     names = {name.lower() for name in _TAG.findall(content)}
     return content if names <= _KNOWN_TAGS else html.escape(content)
+
+
+def _render_text(_: Any, tokens: Sequence[Any], index: int, *__: Any) -> str:
+    # CommonMark takes `**提示：**请` for plain asterisks, since no space follows the mark.
+    return html.escape(_LEFT_MARK.sub("", tokens[index].content))

@@ -26,6 +26,7 @@ _YEAR = re.compile(r"(?:FY\s?)?(?:19|20)\d\d(?:年度?|[AE])?")
 # A year or the mark of a footnote, which stand in headers.
 _NO_FIGURE = re.compile(r"(?:FY\s?)?(?:19|20)\d\d(?:年度?|[AE])?|\(\d\)")
 _LETTERS = re.compile(r"[A-Za-z]{3}|[\u3400-\u9fff]{2}")
+_SENTENCE = re.compile(r"[。；！？]|[.;:!?：]$")
 _WRAPS_ON = re.compile(r"[a-z(（$€£¥\d]|and\b|of\b")
 _LOOKAHEAD = 3
 _MAX_HEADER_LINES = 24
@@ -127,6 +128,7 @@ def _aligned(line: Line, others: Sequence[Line]) -> bool:
 def _with_headers(lines: Sequence[Line], start: int, earliest: int, width: float) -> int:
     """Take in narrow lines right above: headers of several lines come cell by cell."""
     top = lines[start]
+    left, figures = top.left + 2, top.cells[1][0].left
     first = start
     while first > max(earliest, start - _MAX_HEADER_LINES):
         line = lines[first - 1]
@@ -135,9 +137,11 @@ def _with_headers(lines: Sequence[Line], start: int, earliest: int, width: float
             break
         if not -0.5 * top.size < height < _HEADER_HEIGHT * top.size:
             break
+        is_title = len(line.cells) == 1 and line.left < left and line.right > figures
+        if is_title or line.size > 1.15 * top.size or _SENTENCE.search(line.text):
+            break
         first -= 1
     # What stands over the labels alone is the table's title, not a header of its columns.
-    figures = top.cells[1][0].left
     while first < start and lines[first].right < figures:
         first += 1
     return first
@@ -285,7 +289,8 @@ def _join_wrapped(rows: Sequence[list[Cell]], lines: Sequence[_Row]) -> list[lis
     """Put the lines of text cells together, by larger gaps between rows or by their labels."""
     gaps = [above.baseline - line.baseline for above, line in pairwise(lines)]
     close, far = (min(gaps), max(gaps)) if gaps else (0.0, 0.0)
-    by_gap = close > 0 and far > 1.3 * close
+    # Lines of one cell stand close; when no two lines do, each row has one line.
+    by_gap = 0 < close < 1.5 * lines[0].size and far > 1.3 * close
     joined: list[list[Cell]] = []
     for index, row in enumerate(rows):
         starts = not joined or bool(row[0])

@@ -10,9 +10,11 @@ import re
 import unicodedata
 
 from indexes.loaders.limits import LoadLimits, check
+from indexes.sentences import BULLET
 from indexes.types import Heading, Page
 
-BULLET = "• "
+__all__ = ["BULLET", "MAX_HEADING", "TextBuilder", "clean_characters", "clean_line"]
+
 MAX_HEADING = 200
 """A longer "heading" is body text that someone styled as a heading."""
 
