@@ -70,6 +70,7 @@ def test_documents_cover_every_format_and_load_without_warnings(language: str) -
         assert document.language == language, path.name
         assert len(document.text) > 500, path.name
         assert "�" not in document.text, path.name
+        assert "**" not in document.text, path.name
         assert not document.metadata.get("warnings"), path.name
 
 
