@@ -49,8 +49,11 @@ def command(
 
 def _print_answer(answer: Answer) -> None:
     print_line(answer.answer)
-    for candidate in answer.candidates:
-        print_line(f"  - {candidate.question}")
+    others = [c.question for c in answer.candidates if c.question not in answer.answer]
+    if others:
+        print_line("\nClose to it:")
+    for question in others:
+        print_line(f"- {question}")
     if answer.citations:
         print_line()
     for number, citation in enumerate(answer.citations, start=1):
