@@ -27,6 +27,7 @@ import openpyxl
 import pptx
 from docx.oxml.ns import qn
 from docx.shared import Pt
+from docx.text.paragraph import Paragraph
 from markdown_it import MarkdownIt
 from openpyxl.styles import Alignment, Font, PatternFill
 from pptx.util import Inches
@@ -112,7 +113,7 @@ def make_docx(source: str, target: Path, language: str) -> None:
     document.save(str(target))
 
 
-def _docx_runs(paragraph: docx.text.paragraph.Paragraph, text: str) -> None:
+def _docx_runs(paragraph: Paragraph, text: str) -> None:
     for number, part in enumerate(BOLD.split(text)):
         if part:
             paragraph.add_run(part).bold = number % 2 == 1
