@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import Protocol
 
+from assistant.errors import BusyError
 from assistant.storage.codec import encode_sentences, encode_vector
 from assistant.storage.names import clean_text
 from assistant.storage.values import (
@@ -24,6 +26,7 @@ AT_ONCE = 128
 """Chunks or wordings given to the encoder in one call; it sorts them by length itself."""
 
 _IN_MEMORY = 32 * 1024 * 1024
+_PATIENCE_SECONDS = 120.0
 _LENGTHS = struct.Struct("<II")
 Inside = Callable[[str, int, int], None]
 """Told (source, done, total) while a group is being encoded."""
@@ -152,11 +155,23 @@ def _encode_wordings(
             (questions, encoder.encode_queries),
             (pairs, encoder.encode_passages),
         ):
-            vectors = encode([job[3] for job in part]) if part else ()
+            vectors = _patiently(encode, [job[3] for job in part]) if part else ()
             for (document, number, kind, text), vector in zip(part, vectors, strict=True):
                 document.add_wording(number, kind, text, encode_vector(vector))
         done += len(batch)
         inside(batch[-1][0].prepared.document.source, done, len(jobs))
+
+
+def _patiently(encode: Callable[[Sequence[str]], FloatArray], texts: Sequence[str]) -> FloatArray:
+    """Encode, waiting while those who ask questions keep the encoder's queue full."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return encode(texts)
+        except BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def _wordings(entry: FaqEntry) -> Iterator[tuple[QuestionKind, str]]:

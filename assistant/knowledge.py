@@ -77,11 +77,11 @@ class Knowledge:
         self._current(scope)
 
     def compact(self, scope: Scope) -> None:
-        """Write new generations of both indexes now."""
+        """Write new generations of both indexes now, whether they need it or not."""
         live = self._current(scope)
         if live is not None:
             for name in INDEXES:
-                live.compact(name)
+                live.rebuild(name)
 
     def forget(self, collection: CollectionRef) -> None:
         """Drop the indexes of a collection that was deleted from the database."""

@@ -80,12 +80,15 @@ class LiveCollection:
         return [name for name, index in self._indexes.items() if index.needs_compaction()]
 
     def compact(self, name: IndexName) -> None:
-        """Write a new generation of one index while it goes on serving.
+        """Bring an index that needs compaction to a new generation while it goes on serving.
 
         When another process has written one meanwhile, that one is taken instead.
         """
-        if self._take_anothers(name):
-            return
+        if not self._take_anothers(name):
+            self.rebuild(name)
+
+    def rebuild(self, name: IndexName) -> None:
+        """Write a new generation of an index while it goes on serving."""
         with self._passages.feed(self.collection.id) as feed:
             self._rebuild(name, self._indexes[name], feed)
 
@@ -106,7 +109,7 @@ class LiveCollection:
             if index.last_item_id <= item and index.last_deletion_id <= deletion:
                 return index
             reason = "it is ahead of the database, which was restored from a backup"
-        except IndexCorruptError as error:
+        except (IndexCorruptError, OSError) as error:
             reason = str(error)
         _log.warning("Building the %s index of %r anew: %s", name, self.collection.name, reason)
         index = HybridIndex(root, dim=self._dim, encoder=self._encoder)
@@ -136,7 +139,7 @@ class LiveCollection:
         """Take the generation on disk if another process wrote one that is recent enough."""
         try:
             fresh = HybridIndex.open(self._root / name, dim=self._dim, encoder=self._encoder)
-        except IndexCorruptError:
+        except (IndexCorruptError, OSError):
             return False
         with self._lock, self._passages.feed(self.collection.id) as feed:
             item, deletion = feed.high_water(name)

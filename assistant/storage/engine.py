@@ -41,7 +41,12 @@ def parse_url(text: str) -> URL:
 def open_engine(url: URL) -> Engine:
     """Make the engine, and for SQLite the folder its file is in."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
+        try:
+            return create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise InvalidInputError(
+                "PostgreSQL needs its driver: install the extra `postgres` of this package."
+            ) from error
     path = sqlite_path(url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

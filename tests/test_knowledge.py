@@ -1,0 +1,391 @@
+"""Search follows the database: at once, across processes, after damage and after death."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from storage_helpers import DIM, HashingEncoder, Library
+
+import indexes.search
+from assistant import knowledge
+from assistant.errors import InvalidInputError, ModelError, NotFoundError
+from assistant.settings import Settings
+from assistant.types import Retrieved, Scope
+
+SCOPE = Scope(collection="docs")
+CARD = "# Cards\n\nA lost card is blocked within one minute. A new card costs 12 euro."
+LOAN = "# Loans\n\nThe interest on a car loan is fixed. Early repayment is free of charge."
+FAQ = (
+    "question,answer\n"
+    "How do I block my card?,Call 110 at once.\n"
+    "Where is the branch?,In Main Street."
+)
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library(settings) as opened:
+        yield opened
+
+
+def generations(library: Library, index: str) -> list[Path]:
+    uid = library.storage.catalog.require(SCOPE).uid
+    folder = library.settings.indexes_dir / uid / index
+    return sorted(folder.glob("generation-*"))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "not within the time"
+        time.sleep(0.02)
+
+
+def test_a_hit_points_into_its_document(library: Library) -> None:
+    document_id = library.put("card.md", CARD, SCOPE)
+    library.put("loan.md", LOAN, SCOPE)
+    hit = library.search("lost card blocked", SCOPE).chunks[0]
+    assert (hit.source, hit.document_id, hit.title) == ("card.md", document_id, "Cards")
+    stored = library.storage.catalog.document(SCOPE, document_id)
+    assert stored.text[hit.start : hit.end] == hit.text
+    texts = [s.text for s in hit.sentences]
+    assert "A new card costs 12 euro." in texts
+    for sentence in hit.sentences:
+        assert stored.text[sentence.span.start : sentence.span.end] == sentence.text
+        assert sentence.vector.shape == (DIM,)
+        # The stored vector is that of the sentence, not of a neighbour.
+        own = library.encoder.encode_queries([sentence.text])[0]
+        assert float(own @ sentence.vector) > 0.999
+    assert -1 <= hit.cosine <= 1
+    assert 0 <= hit.coverage <= 1
+
+
+def test_changes_show_in_the_next_search(library: Library) -> None:
+    library.put("card.md", CARD, SCOPE)
+    assert library.sources("card", SCOPE) == {"card.md"}
+    loan = library.put("loan.md", LOAN, SCOPE)
+    assert library.sources("card", SCOPE) == {"card.md", "loan.md"}
+    library.put("card.md", "# Cards\n\nA lost card is now replaced for free.", SCOPE)
+    texts = [hit.text for hit in library.search("lost card", SCOPE).chunks]
+    assert any("replaced for free" in text for text in texts)
+    assert not any("12 euro" in text for text in texts)
+    library.storage.catalog.delete_document(SCOPE, loan)
+    assert library.sources("car loan", SCOPE) == {"card.md"}
+    library.assert_consistent(SCOPE)
+
+
+def test_another_process_changes_show_at_once(library: Library, settings: Settings) -> None:
+    library.put("card.md", CARD, SCOPE)
+    assert library.sources("card", SCOPE) == {"card.md"}
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from storage_helpers import Library\n"
+        "from assistant.settings import Settings\n"
+        "from assistant.types import Scope\n"
+        "scope = Scope(collection='docs')\n"
+        "with Library(Settings(data_dir=Path(sys.argv[1]))) as library:\n"
+        "    (card,) = library.storage.catalog.documents(scope)\n"
+        "    library.storage.catalog.delete_document(scope, card.document_id)\n"
+        "    library.put('loan.md', 'Early repayment of a loan is free.', scope)\n"
+    )
+    command = [sys.executable, "-c", script, str(settings.data_dir), str(Path(__file__).parent)]
+    subprocess.run(command, check=True, timeout=60)
+    assert library.sources("card", SCOPE) == {"loan.md"}
+    library.assert_consistent(SCOPE)
+
+
+def test_tags_and_tenants_stay_apart(library: Library) -> None:
+    library.put("open.md", CARD, Scope(collection="docs", tags=frozenset({"public"})))
+    library.put("staff.md", CARD, Scope(collection="docs", tags=frozenset({"staff", "hr"})))
+    library.put("other.md", CARD, Scope(tenant="acme", collection="docs"))
+    everything = {"open.md", "staff.md"}
+    for tags, expected in (
+        ((), everything),
+        (("public",), {"open.md"}),
+        (("hr",), {"staff.md"}),
+        (("public", "hr"), everything),
+        (("nobody",), set()),
+    ):
+        scope = Scope(collection="docs", tags=frozenset(tags))
+        assert library.sources("lost card", scope) == expected
+    assert library.sources("lost card", Scope(tenant="acme", collection="docs")) == {"other.md"}
+
+
+def test_many_questions_are_answered_like_one_by_one(library: Library) -> None:
+    for number in range(30):
+        library.put(f"{number}.md", f"{CARD} {LOAN} Note {number}.", SCOPE)
+    library.ingestor.ingest_bytes(FAQ.encode(), "faq.csv", SCOPE, faq=True)
+    texts = ["lost card", "car loan", "Note 7", "branch", ""] * 5
+    vectors = library.encoder.encode_queries(texts)
+    together = library.knowledge.search(SCOPE, texts, vectors, 4)
+    for text, found in zip(texts, together, strict=True):
+        alone = library.search(text, SCOPE, 4)
+        assert [h.chunk_id for h in found.chunks] == [h.chunk_id for h in alone.chunks]
+        assert [h.faq_id for h in found.faqs] == [h.faq_id for h in alone.faqs]
+        assert len(found.chunks) == 4
+
+
+def test_no_questions_and_unknown_collections(library: Library) -> None:
+    empty = np.empty((0, DIM), dtype=np.float32)
+    assert library.knowledge.search(Scope(), [], empty, 3) == []
+    assert library.search("anything", Scope()) == Retrieved((), ())  # nothing ingested yet
+    with pytest.raises(NotFoundError, match="no collection 'docs'"):
+        library.search("anything", SCOPE)
+    with pytest.raises(InvalidInputError, match="not a valid name"):
+        library.search("anything", Scope(collection="../x"))
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        library.search("anything", Scope(), k=0)
+
+
+def test_faq_entries_come_once_each_by_their_best_wording(library: Library) -> None:
+    wordings = "|".join(f"How can I block the card number {n}" for n in range(30))
+    table = (
+        "question,answer,similar_questions\n"
+        f"How do I block my card?,Call 110 at once.,{wordings}\n"
+        "How do I unblock my card?,Call 120.,\n"
+        "Where is the branch?,In Main Street.,\n"
+    )
+    result = library.ingestor.ingest_bytes(table.encode(), "faq.csv", SCOPE, faq=True)
+    assert (result.faq_entries, result.chunks) == (3, 0), result
+    found = library.search("How can I block the card number 17", SCOPE, k=3)
+    assert found.chunks == ()
+    assert len(found.faqs) == 3  # though the first entry alone has 32 wordings closer than any
+    first = found.faqs[0]
+    assert first.question == "How do I block my card?"
+    assert first.matched == "How can I block the card number 17"
+    assert first.answer == "Call 110 at once."
+    stored = library.storage.catalog.document(SCOPE, first.document_id)
+    assert stored.text[first.start : first.end] == first.answer
+
+
+def test_an_faq_is_found_by_its_answer(library: Library) -> None:
+    library.ingestor.ingest_bytes(FAQ.encode(), "faq.csv", SCOPE, faq=True)
+    first = library.search("In Main Street", SCOPE).faqs[0]
+    assert (first.question, first.matched) == ("Where is the branch?", "Where is the branch?")
+
+
+def test_deleted_collections_leave_nothing(library: Library) -> None:
+    library.put("card.md", CARD, SCOPE)
+    library.knowledge.compact(SCOPE)
+    folder = library.settings.indexes_dir / library.storage.catalog.require(SCOPE).uid
+    assert folder.is_dir()
+    gone = library.storage.catalog.delete_collection(SCOPE)
+    with pytest.raises(NotFoundError):
+        library.search("card", SCOPE)
+    library.knowledge.forget(gone)
+    assert not folder.exists()
+    library.put("loan.md", LOAN, SCOPE)  # the same name again
+    assert library.sources("card", SCOPE) == {"loan.md"}
+
+
+def test_leftover_folders_are_removed_at_start(settings: Settings) -> None:
+    with Library(settings) as library:
+        library.put("card.md", CARD, SCOPE)
+        library.knowledge.compact(SCOPE)
+        kept = library.storage.catalog.require(SCOPE).uid
+        library.put("loan.md", LOAN, Scope(collection="other"))
+        library.knowledge.compact(Scope(collection="other"))
+        library.storage.catalog.delete_collection(Scope(collection="other"))  # and dies here
+    with Library(settings):
+        assert [path.name for path in settings.indexes_dir.iterdir()] == [kept]
+
+
+def test_generations_are_written_in_the_background(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes.search, "MIN_COMPACTION", 5)
+    for number in range(8):
+        library.put(f"{number}.md", f"{CARD} Note {number}.", SCOPE)
+    wait_for(lambda: bool(generations(library, "chunks")))
+    library.put("late.md", LOAN, SCOPE)
+    assert "late.md" in library.sources("loan", SCOPE)
+    library.assert_consistent(SCOPE)
+
+
+def test_searching_goes_on_while_generations_are_written(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes.search, "MIN_COMPACTION", 3)
+    present: list[str] = []
+    for number in range(40):
+        present.append(library.put(f"{number}.md", f"{CARD} Note {number}.", SCOPE))
+        if number % 3 == 2:
+            library.storage.catalog.delete_document(SCOPE, present.pop(0))
+        found = {hit.document_id for hit in library.search("card", SCOPE, 200).chunks}
+        assert found == set(present)
+    library.assert_consistent(SCOPE)
+
+
+def test_a_generation_of_another_process_is_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Library(settings) as one, Library(settings) as two:
+        for number in range(5):
+            one.put(f"{number}.md", f"{CARD} Note {number}.", SCOPE)
+        two.knowledge.refresh(SCOPE)
+        one.knowledge.compact(SCOPE)
+        written = generations(one, "chunks")
+        assert len(written) == 1
+        monkeypatch.setattr(indexes.search, "MIN_COMPACTION", 3)
+        two.put("late.md", LOAN, SCOPE)
+        two.knowledge.close()  # after the compaction that "late" asked for
+        live = two.knowledge._live_of(two.storage.catalog.require(SCOPE))
+        assert live.needing_compaction() == []
+        assert generations(two, "chunks") == written
+        for library in (one, two):
+            assert "late.md" in library.sources("loan", SCOPE)
+            library.assert_consistent(SCOPE)
+
+
+def test_a_restart_needs_no_rebuild(settings: Settings) -> None:
+    with Library(settings) as library:
+        library.put("card.md", CARD, SCOPE)
+        library.knowledge.compact(SCOPE)
+        written = generations(library, "chunks")
+        late = library.put("late.md", LOAN, SCOPE)
+        library.put("gone.md", LOAN, SCOPE)
+    with Library(settings) as library:
+        (gone,) = [d for d in library.storage.catalog.documents(SCOPE) if d.source == "gone.md"]
+        library.storage.catalog.delete_document(SCOPE, gone.document_id)
+        assert library.sources("card", SCOPE) == {"card.md", "late.md"}
+        assert generations(library, "chunks") == written
+        assert late in {hit.document_id for hit in library.search("loan", SCOPE).chunks}
+        library.assert_consistent(SCOPE)
+
+
+def files_of(library: Library) -> list[Path]:
+    (generation,) = generations(library, "chunks")
+    return [path for path in sorted(generation.iterdir()) if path.stat().st_size]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+def test_a_damaged_index_is_built_anew(
+    settings: Settings, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Library(settings) as library:
+        library.put("card.md", CARD, SCOPE)
+        library.put("loan.md", LOAN, SCOPE)
+        library.knowledge.compact(SCOPE)
+        names = [path.name for path in files_of(library)]
+    assert len(names) > 5
+    for name in names:
+        with Library(settings) as library:
+            (path,) = [path for path in files_of(library) if path.name == name]
+            damage(path)
+            caplog.clear()
+            assert library.sources("card", SCOPE) == {"card.md", "loan.md"}, name
+            assert "anew" in caplog.text, name
+            library.assert_consistent(SCOPE)
+
+
+def test_an_index_ahead_of_a_restored_database_is_built_anew(
+    settings: Settings, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.sqlite3"
+    database = settings.data_dir / "assistant.sqlite3"
+    with Library(settings) as library:
+        library.put("card.md", CARD, SCOPE)
+    shutil.copy(database, backup)
+    with Library(settings) as library:
+        library.put("loan.md", LOAN, SCOPE)
+        library.knowledge.compact(SCOPE)
+    for name in ("-wal", "-shm"):
+        database.with_name(database.name + name).unlink(missing_ok=True)
+    shutil.copy(backup, database)
+    with Library(settings) as library:
+        assert library.sources("card", SCOPE) == {"card.md"}
+        # Its ids are those of the lost document: they must not be taken for known.
+        library.put("fees.md", "# Fees\n\nA transfer abroad costs 3 euro.", SCOPE)
+        assert library.sources("card", SCOPE) == {"card.md", "fees.md"}
+        library.assert_consistent(SCOPE)
+
+
+def test_an_index_that_cannot_be_written_is_served_from_memory(
+    library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(indexes.search, "MIN_COMPACTION", 2)
+    library.settings.indexes_dir.write_text("a file where the folder should be")
+    for number in range(5):
+        library.put(f"{number}.md", f"{CARD} Note {number}.", SCOPE)
+    wait_for(lambda: "not compacted" in caplog.text)
+    assert len(library.sources("card", SCOPE)) == 5
+
+
+def test_another_encoder_is_refused_until_documents_are_encoded_anew(settings: Settings) -> None:
+    with Library(settings) as library:
+        library.put("card.md", CARD, SCOPE)
+        library.put("loan.md", LOAN, SCOPE)
+        library.ingestor.ingest_bytes(FAQ.encode(), "faq.csv", SCOPE, faq=True)
+        library.knowledge.compact(SCOPE)
+    with Library(settings, HashingEncoder("hashing-2")) as library:
+        with pytest.raises(ModelError, match=r"3 of 3 documents.*'docs'.*assistant build"):
+            library.search("card", SCOPE)
+        before = {d.source: d for d in library.storage.catalog.documents(SCOPE)}
+        report = library.ingestor.reindex(SCOPE)
+        assert {f.status for f in report.files} == {"replaced"}
+        assert library.sources("card", SCOPE) == {"card.md", "loan.md"}
+        assert library.search("block card", SCOPE).faqs[0].answer == "Call 110 at once."
+        library.assert_consistent(SCOPE)
+        after = {d.source: d for d in library.storage.catalog.documents(SCOPE)}
+        assert {s: d.characters for s, d in before.items()} == {
+            s: d.characters for s, d in after.items()
+        }
+        assert library.ingestor.reindex(SCOPE).files == ()
+
+
+def test_rows_kept_in_memory_are_bounded_and_right(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistant.evidence.CACHED_ROWS", 3)
+    for number in range(10):
+        library.put(f"{number}.md", f"{CARD} Note {number}.", SCOPE)
+    for _ in range(2):
+        hits = library.search("card", SCOPE, 10).chunks
+        assert len({hit.source for hit in hits}) == 10
+        assert len(library.knowledge._evidence._chunks._rows) == 3
+
+
+def test_a_hit_whose_row_is_gone_is_left_out(library: Library) -> None:
+    library.put("card.md", CARD, SCOPE)
+    library.put("loan.md", LOAN, SCOPE)
+    assert len(library.search("card", SCOPE).chunks) == 2
+    library.knowledge._evidence._chunks._rows.clear()
+    # Behind everyone's back: no version, no deletion noted.
+    with sqlite3.connect(library.settings.data_dir / "assistant.sqlite3") as raw:
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("DELETE FROM documents WHERE source = 'loan.md'")
+    raw.close()
+    assert library.sources("card", SCOPE) == {"card.md"}
+
+
+def test_failed_compaction_is_not_tried_at_every_search(
+    library: Library, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(indexes.search, "MIN_COMPACTION", 1)
+    monkeypatch.setattr(knowledge, "_RETRY_SECONDS", 3600.0)
+    library.settings.indexes_dir.write_text("a file where the folder should be")
+    for number in range(6):
+        library.put(f"{number}.md", f"{CARD} Note {number}.", SCOPE)
+        library.search("card", SCOPE)
+    wait_for(lambda: "not compacted" in caplog.text)
+    time.sleep(0.2)
+    assert caplog.text.count("chunks index was not compacted") == 1
