@@ -7,6 +7,7 @@ import csv
 import errno
 import json
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -339,6 +340,24 @@ def test_an_empty_table_gives_an_empty_table(tmp_path: Path) -> None:
     report: BatchReport = run_batch(Echo(), request(tmp_path, source, output=output))
     assert report.rows == 0
     assert output.read_text() == ",".join(batch.CSV_COLUMNS) + "\n"
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    class Forgetful(Echo):
+        def answer_many(self, questions: Sequence[Question]) -> list[Answer]:
+            return [self.answer(question.text) for question in questions]
+
+    def peak(count: int) -> int:
+        source = questions_file(tmp_path, count)
+        tracemalloc.start()
+        try:
+            run_batch(Forgetful(), request(tmp_path, source, slice_rows=64))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)  # imports
+    assert peak(4000) < 1.5 * peak(400)
 
 
 def test_an_older_output_is_replaced_only_at_the_end(tmp_path: Path) -> None:

@@ -183,11 +183,16 @@ def test_doctor_finds_a_changed_model_file(bank: Path, run_assistant: Run, tmp_p
 
 
 def write_beir(folder: Path) -> None:
-    texts = ["The fee is 5 yuan.", "Cats sleep all day.", "Branches open at nine.", "转账免费。"]
+    texts = [
+        "A replacement card costs 5 yuan.",
+        "Cats sleep all day in the sun.",
+        "The capital of France is Paris.",
+        "跨行转账免收手续费。",
+    ]
     queries = {
-        "q1": ("What is the fee?", "d0"),
-        "q2": ("几点开门", "d2"),
-        "q3": ("转账要钱吗", "d3"),
+        "q1": ("How much is a replacement card?", "d0"),
+        "q2": ("Where do kittens nap?", "d1"),
+        "q3": ("转账要手续费吗？", "d3"),
     }
     folder.mkdir()
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as stream:
