@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from indexes.sentences import BULLET, split_long, split_sentences
 from indexes.types import Chunk, Document, Heading, Span
@@ -89,9 +88,9 @@ def _units(
 ) -> list[_Unit]:
     text = document.text
     placed = list(_placed_sentences(document, sections))
-    leads = [text[first.end : second.start].strip() for (first, _), (second, _) in pairwise(placed)]
+    ends = [0, *(span.end for span, _ in placed)]
+    leads = [text[end : span.start].strip() for end, (span, _) in zip(ends, placed, strict=False)]
     counts = count_tokens([text[span.start : span.end] for span, _ in placed] + leads)
-    lead_counts = [0, *counts[len(placed) :]]
     has_root = len(sections) > 2 and all(
         section.path[0] == sections[1].path[0] for section in sections[1:]
     )
@@ -103,7 +102,7 @@ def _units(
         opens = before is None or before[1] != section
         if before and opens:
             cut, cross = 0.0, _cross_cost(sections[before[1]], sections[section], has_root)
-        lead = lead_counts[index] if leads and index and leads[index - 1] else 0
+        lead = counts[len(placed) + index] if leads[index] else 0
         unit = _Unit(span, section, counts[index], lead, opens and section > 0, cut, cross)
         units.extend(_fit(text, unit, count_tokens, max_tokens))
     return units
@@ -227,7 +226,7 @@ def _context(title: str, path: Sequence[str]) -> str:
     parts = [title, *(path[1:] if path and path[0] == title else path)]
     while len(parts) > 2 and sum(len(part) + 3 for part in parts) > _MAX_CONTEXT:
         del parts[1]
-    bound = _MAX_CONTEXT // len(parts)
+    bound = (_MAX_CONTEXT - 3 * (len(parts) - 1)) // len(parts)
     return " > ".join(part if len(part) <= bound else part[: bound - 1] + "…" for part in parts)
 
 

@@ -45,8 +45,8 @@ _TITLES = _words(
 )
 # An abbreviation only before a number: "No. 5", but "No. Please call us."
 _BEFORE_NUMBER = _words(
-    "no nos fig figs sec secs art arts vol vols p pp para paras eq ref refs ch tel ext item rule "
-    "app jan feb mar apr jun jul aug sep sept oct nov dec pt sched cl reg"
+    "no nos fig figs sec secs art arts vol vols p pp para paras eq ref refs ch tel ext "
+    "jan feb mar apr jun jul aug sep sept oct nov dec pt sched cl reg"
 )
 # These may end a sentence; they do when a word that often begins one follows.
 _MAYBE_END = _words(
@@ -155,6 +155,8 @@ def _glued_boundary(text: str, match: re.Match[str], following: str) -> bool:
     """A sentence end with no space after it: usual before Chinese, a slip in English."""
     before = text[match.start() - 1] if match.start() else " "
     if _CJK.match(following):
+        if match.group()[0] == "…" or match.group().startswith(".."):
+            return match.group()[-1] in _CLOSERS
         return match.group()[0] in "!?" or _CJK.match(before) is not None
     if match.group() != "." or _GLUED.match(text, match.end()) is None:
         return False
