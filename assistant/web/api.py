@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 
 import assistant
 from assistant.web import problems, schemas
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 API_PREFIX = "/api/v1"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
 _JSON_LIMIT = 2**20
 _DESCRIPTION = """\
 Answers from a company's own FAQ and documents, in Chinese and English, with evidence.
@@ -155,17 +156,10 @@ def _check(part: Callable[[], object]) -> str:
 
 def _add_unknown_paths(app: FastAPI) -> None:
     """Answer unknown API paths as the API does, not with the page's own 404."""
-    known = [route for route in app.routes if isinstance(route, Route)]
+    known = list(app.routes)
 
     async def unknown(request: Request) -> Response:
-        allowed = sorted(
-            {
-                method
-                for route in known
-                if route.matches(request.scope)[0] is Match.PARTIAL
-                for method in route.methods or ()
-            }
-        )
+        allowed = [method for method in _METHODS if _matches(known, request, method)]
         if allowed:
             message = f"{request.method} is not possible here; use {' or '.join(allowed)}."
             raise HTTPException(405, message, {"Allow": ", ".join(allowed)})
@@ -173,6 +167,10 @@ def _add_unknown_paths(app: FastAPI) -> None:
             404, f"There is nothing at {request.url.path[:200]!r}; see /openapi.json for what is."
         )
 
-    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
     for path in ("/api", "/api/{rest:path}", "/healthz", "/openapi.json", "/docs", "/redoc"):
-        app.router.routes.append(Route(path, unknown, methods=methods, include_in_schema=False))
+        app.router.routes.append(Route(path, unknown, methods=_METHODS, include_in_schema=False))
+
+
+def _matches(routes: Sequence[BaseRoute], request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] is Match.FULL for route in routes)

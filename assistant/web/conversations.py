@@ -49,7 +49,11 @@ def conversations_router(runtime: Runtime) -> APIRouter:
             conversation_id=conversation_id,
             turns=[
                 schemas.TurnBody(
-                    question=turn.question, answer=dict(turn.answer), created_at=turn.created_at
+                    question=turn.question,
+                    answer=dict(turn.answer),
+                    created_at=turn.created_at,
+                    rating=turn.rating,
+                    comment=turn.comment,
                 )
                 for turn in turns
             ],

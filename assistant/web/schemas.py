@@ -252,8 +252,10 @@ class TurnBody(BaseModel):
     """One exchange of a conversation."""
 
     question: str
-    answer: dict[str, Any]
+    answer: dict[str, Any] = Field(description="The answer as given then.")
     created_at: str
+    rating: Literal["up", "down"] | None
+    comment: str
 
 
 class ConversationTurns(BaseModel):

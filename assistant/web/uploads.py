@@ -45,6 +45,20 @@ def safe_name(filename: str) -> str:
     return f"{short}.{suffix[:16]}" if dot else short
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """Number the names that come again (``a.md``, ``a (2).md``): each is a document of its own."""
+    seen: set[str] = set()
+    made: list[str] = []
+    for name in names:
+        stem, suffix = Path(name).stem, Path(name).suffix
+        candidate, number = name, 2
+        while candidate.casefold() in seen:
+            candidate, number = f"{stem} ({number}){suffix}", number + 1
+        seen.add(candidate.casefold())
+        made.append(candidate)
+    return made
+
+
 def take_in(
     runtime: Runtime, uploads: Sequence[Upload], scope: Scope, *, faq: bool, max_file_mb: int
 ) -> IngestReport:
@@ -55,14 +69,12 @@ def take_in(
     kept: dict[int, Path] = {}
     refused: dict[int, FileResult] = {}
     with tempfile.TemporaryDirectory(prefix="upload-") as folder:
-        for index, upload in enumerate(uploads):
-            name = safe_name(upload.filename)
+        names = distinct([safe_name(upload.filename) for upload in uploads])
+        for index, (upload, name) in enumerate(zip(uploads, names, strict=True)):
             if upload.size > max_file_mb * 2**20:
                 refused[index] = FileResult(name, "failed", _too_large(upload.size, max_file_mb))
                 continue
-            # Two files of one name in an upload must not overwrite each other.
-            path = Path(folder) / str(index) / name
-            path.parent.mkdir()
+            path = Path(folder) / name
             with path.open("wb") as target:
                 shutil.copyfileobj(upload.content, target, 2**20)
             kept[index] = path
