@@ -94,7 +94,7 @@ def _wide_chinese(sample: bytes) -> str | None:
 def _refuse_binary(data: bytes) -> None:
     sample = data[:_SAMPLE]
     control = sum(sample.count(code) for code in (*range(9), *range(14, 27), *range(28, 32)))
-    if control > 0.02 * len(sample):
+    if control > max(8, 0.02 * len(sample)):
         raise LoadError(
             f"not a text file: {control / len(sample):.0%} of its bytes are control codes; "
             "give it the file name ending of its real format, or leave it out"
@@ -103,12 +103,14 @@ def _refuse_binary(data: bytes) -> None:
 
 def _guess(data: bytes) -> str:
     sample = data[:_SAMPLE]
+    scores = {name: _chinese_score(sample, name) for name in ("gb18030", "big5hkscs")}
+    best = max(scores, key=lambda name: scores[name])
+    if scores[best] >= 0.5:
+        return best
     runs = [len(run) for run in _HIGH_RUN.findall(sample)]
     # In Chinese multi-byte text high bytes come in pairs; in Western text mostly alone.
     if runs and sum(length == 1 for length in runs) > 0.6 * len(runs):
         return "cp1252"
-    scores = {name: _chinese_score(sample, name) for name in ("gb18030", "big5hkscs")}
-    best = max(scores, key=lambda name: scores[name])
     return best if scores[best] >= 0.15 else _other(sample)
 
 

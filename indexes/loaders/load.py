@@ -42,7 +42,6 @@ _GENERIC_TITLE = re.compile(
     r"|[a-z]{1,6}[\d_-]{5,}.*|[\d\W_]+",
     re.I,
 )
-_JSON_LINE = re.compile(rb"\s*\{\s*\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +166,15 @@ def _html(source: _Source, builder: TextBuilder) -> str:
 
 
 def _text(source: _Source, builder: TextBuilder) -> str:
-    from indexes.loaders.plain import load_text
+    from indexes.loaders.encoding import decode
+    from indexes.loaders.plain import write_text
+    from indexes.loaders.report import is_report, write_report
 
-    return load_text(source.data, builder, source.limits)
+    text = decode(source.data)
+    if not is_report(text):
+        return write_text(text, builder)
+    write_report(text, builder)
+    return ""
 
 
 def _pdf(source: _Source, builder: TextBuilder) -> str:

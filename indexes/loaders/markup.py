@@ -10,7 +10,7 @@ from indexes.loaders.encoding import decode
 from indexes.loaders.limits import LoadLimits
 from indexes.loaders.numbering import outline_level
 from indexes.loaders.tables import Cell, render_table
-from indexes.loaders.text import BULLET, TextBuilder, clean_line
+from indexes.loaders.text import BULLET, TextBuilder, clean_line, without_contents_lines
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -36,6 +36,8 @@ _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _BOILERPLATE = re.compile(r"\b(?:cookie|breadcrumb|navbar|sidebar|skip-link|site-footer)", re.I)
 _NOT_HEADING = re.compile(r".*[.。;；:：,，!！]|[(（].*|[^\W\d_]{0,2}\W*\d[\d\W]*")
 _MARKER = re.compile(r"[•·▪■●○◦‣∙◆►✓*–—-]|[(（]?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)）]")
+# A number that a narrow column broke over two lines.
+_BROKEN_NUMBER = re.compile(r"(?<=[\d.,])[ \t]*\n[ \t]*(?=[\d.,%])")
 _MAX_BOLD_HEADING = 80
 
 
@@ -79,6 +81,7 @@ class _Walker:
     def __init__(self, builder: TextBuilder, limits: LoadLimits) -> None:
         self._builder = builder
         self._limits = limits
+        self._is_parse = False
         self._buffer: list[str] = []
         self._bold = 0
         self._has_plain = False
@@ -93,6 +96,8 @@ class _Walker:
     def walk(self, root: _Element) -> None:
         from lxml import etree
 
+        # <h> without a level: a published PDF parse of Chinese annual reports.
+        self._is_parse = root.find(".//h") is not None
         depth = 0
         context = etree.iterwalk(root, events=("start", "end"))
         for event, element in context:
@@ -152,14 +157,20 @@ class _Walker:
                 self._lists[-1] = count + 1
         elif tag == "pre":
             self._preformatted += 1
+            if not self._lists:
+                self._builder.end_run()
 
     def _close_block(self, tag: str) -> None:
         if tag in ("ul", "ol") and self._lists:
             self._lists.pop()
+            if not self._lists:
+                self._builder.end_run()
         elif tag == "li":
             self._bullet = ""
         elif tag == "pre":
             self._preformatted -= 1
+            if not self._lists:
+                self._builder.end_run()
 
     def _text(self, text: str | None) -> None:
         if not text:
@@ -188,7 +199,7 @@ class _Walker:
 
     def _flush(self, *, more: bool = False) -> None:
         """Write the block gathered so far. ``more``: another line of the same block follows."""
-        text = clean_line("".join(self._buffer))
+        text = clean_line(without_contents_lines("".join(self._buffer)))
         is_bold = bool(text) and not self._has_plain and not self._preformatted
         self._reset()
         if not text:
@@ -221,6 +232,8 @@ class _Walker:
 
     def _table(self, table: _Element) -> None:
         rows, header_rows = _grid(table, self._limits)
+        if self._is_parse:
+            rows = [[cell and _BROKEN_NUMBER.sub("", cell) for cell in row] for row in rows]
         self._builder.end_run()
         for caption in table.xpath("./caption"):
             self._builder.line(_cell_text(caption))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-from indexes.loaders.encoding import decode
-from indexes.loaders.limits import LoadLimits
 from indexes.loaders.numbering import outline_level
-from indexes.loaders.text import BULLET, TextBuilder, clean_line
+from indexes.loaders.text import BULLET, TextBuilder, clean_line, without_contents_lines
 
 _LINE_END = re.compile(r"\r\n|[\n\r\f\v\x85\u2028\u2029]")
 _BULLET = re.compile(r"\s*[•·▪■●○◦‣∙◆►✓*–—-]\s+(?=\S)")
@@ -18,31 +16,39 @@ _ITEM = re.compile(
 _COLUMNS = re.compile(r"\S(?: {3,}|\t+ *)\S")
 _RULE = re.compile(r"[\s=_*#~.·—–-]*|<[/A-Z][A-Z0-9-]*>(?:\s*\S{0,20})?")
 _SENTENCE_END = re.compile(r"[.。;；:：,，!！?？…]$")
+_LOWER = re.compile(r"\s*[a-z]")
 _MAX_CAPITALS = 100
-
-
-def load_text(data: bytes, builder: TextBuilder, limits: LoadLimits) -> str:
-    """Write the text to ``builder``; return a title when the first line reads like one, or ""."""
-    return write_text(decode(data), builder)
+_FULL = 0.7
 
 
 def write_text(text: str, builder: TextBuilder) -> str:
-    """As ``load_text``, for text that is decoded already."""
-    lines = _LINE_END.split(text)
-    width = _wrap_width(lines)
+    """Write the text to ``builder``; return its first line if that reads like a title, or ""."""
+    lines = _LINE_END.split(without_contents_lines(text))
+    width = wrap_width(lines)
     title = ""
     for number, block in enumerate(_blocks(lines)):
         if number == 0 and len(block) == 1 and outline_level(block[0]) is None:
             title = clean_line(block[0])
-        if len(block) == 1 and _write_heading(block[0], builder):
-            continue
-        lines_of_block = _unwrap(block, width)
-        for line in lines_of_block:
-            # In wrapped text a numbered line is the first one of its paragraph, not a heading.
-            may_head = len(block) > 1 and not width
-            _write_line(line, builder, is_run=len(lines_of_block) > 1, may_head=may_head)
-        builder.end_run()
+        write_block(block, width, builder)
     return title if len(title) <= 80 and not _SENTENCE_END.search(title) else ""
+
+
+def write_block(block: list[str], width: int, builder: TextBuilder) -> None:
+    """Write lines that no blank line parts; ``width`` as ``wrap_width`` gives it."""
+    if len(block) == 1 and _write_heading(block[0], builder):
+        return
+    paragraphs = _unwrap(block, width)
+    for paragraph in paragraphs:
+        # In wrapped text a numbered line that runs to the edge begins a paragraph.
+        may_head = len(block) > 1 and (not width or len(paragraph) < _FULL * width)
+        if may_head and _write_heading(paragraph, builder, numbered_only=True):
+            continue
+        line = _BULLET.sub(BULLET, paragraph, count=1)
+        if len(paragraphs) > 1:
+            builder.line(line)
+        else:
+            builder.paragraph(line)
+    builder.end_run()
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
@@ -57,7 +63,7 @@ def _blocks(lines: list[str]) -> list[list[str]]:
     return blocks if blocks[-1] else blocks[:-1]
 
 
-def _wrap_width(lines: list[str]) -> int:
+def wrap_width(lines: list[str]) -> int:
     """The column at which the file was wrapped, or 0 when each paragraph is one line."""
     lengths = sorted(len(line.rstrip()) for line in lines if line.strip())
     if len(lengths) < 4:
@@ -74,9 +80,7 @@ def _unwrap(block: list[str], width: int) -> list[str]:
     joined: list[str] = []
     previous = ""
     for line in block:
-        starts_item = _ITEM.match(line) is not None or _COLUMNS.search(line) is not None
-        wrapped = width and len(previous.rstrip()) >= 0.7 * width
-        if joined and wrapped and not starts_item and not _COLUMNS.search(previous):
+        if joined and width and _goes_on(previous, line, width):
             joined[-1] += "\n" + line
         else:
             joined.append(line)
@@ -84,14 +88,15 @@ def _unwrap(block: list[str], width: int) -> list[str]:
     return joined
 
 
-def _write_line(line: str, builder: TextBuilder, *, is_run: bool, may_head: bool) -> None:
-    if may_head and _write_heading(line, builder, numbered_only=True):
-        return
-    line = _BULLET.sub(BULLET, line, count=1)
-    if is_run:
-        builder.line(line)
-    else:
-        builder.paragraph(line)
+def _goes_on(previous: str, line: str, width: int) -> bool:
+    """Whether the line is a part of the paragraph of the one before."""
+    if _ITEM.match(line) or _COLUMNS.search(line) or _COLUMNS.search(previous):
+        return False
+    length = len(previous.rstrip())
+    ended = _SENTENCE_END.search(previous.rstrip()) is not None
+    if _LOWER.match(line):
+        return not ended or length >= _FULL * width
+    return length >= (0.9 if ended else _FULL) * width
 
 
 def _write_heading(line: str, builder: TextBuilder, *, numbered_only: bool = False) -> bool:

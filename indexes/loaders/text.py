@@ -13,7 +13,14 @@ from indexes.loaders.limits import LoadLimits, check
 from indexes.sentences import BULLET
 from indexes.types import Heading, Page
 
-__all__ = ["BULLET", "MAX_HEADING", "TextBuilder", "clean_characters", "clean_line"]
+__all__ = [
+    "BULLET",
+    "MAX_HEADING",
+    "TextBuilder",
+    "clean_characters",
+    "clean_line",
+    "without_contents_lines",
+]
 
 MAX_HEADING = 200
 """A longer "heading" is body text that someone styled as a heading."""
@@ -27,6 +34,14 @@ _INVISIBLE = re.compile(
 )
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
+
+
+_CONTENTS_LINE = re.compile(r"^.*(?:[.．·…_]\s?){6,}\s*[\divxlcS-]*\s*$", re.M)
+
+
+def without_contents_lines(text: str) -> str:
+    """``text`` without lines of a table of contents (``Fees ........ 12``)."""
+    return _CONTENTS_LINE.sub("", text) if "...." in text or "……" in text else text
 
 
 def clean_line(text: str) -> str:
