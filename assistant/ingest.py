@@ -109,6 +109,15 @@ class Ingestor:
         self._work_off(self._prepare.stored(everything, collection.id, ids), everything, run)
         return IngestReport(collection.name, tuple(run.results), time.perf_counter() - started)
 
+    def reindex_all(self, progress: Progress | None = None) -> list[IngestReport]:
+        """As ``reindex``, for every collection of every tenant that needs it."""
+        reports = []
+        for collection in self._catalog.all_collections():
+            report = self.reindex(Scope(collection.tenant, collection.name), progress)
+            if report.files:
+                reports.append(report)
+        return reports
+
     def _known(self, scope: Scope) -> Known:
         collection = self._catalog.find(scope)
         return self._catalog.fingerprints(collection.id) if collection else {}

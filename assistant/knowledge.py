@@ -180,12 +180,15 @@ class _Compactor:
         self._not_before: dict[tuple[str, IndexName], float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def ask(self, live: LiveCollection, name: IndexName) -> None:
         """Have an index compacted soon; asking twice does no harm."""
         key = (live.collection.uid, name)
         with self._lock:
-            if key in self._waiting or time.monotonic() < self._not_before.get(key, 0.0):
+            if self._closed or key in self._waiting:
+                return
+            if time.monotonic() < self._not_before.get(key, 0.0):
                 return
             self._waiting.add(key)
             if self._thread is None:
@@ -196,6 +199,7 @@ class _Compactor:
     def close(self) -> None:
         """Finish what was asked for."""
         with self._lock:
+            self._closed = True
             thread, self._thread = self._thread, None
         if thread is not None:
             self._tasks.put(None)
@@ -207,13 +211,12 @@ class _Compactor:
             key = (live.collection.uid, name)
             try:
                 live.compact(name)
-            except (AssistantError, OSError) as error:
+            except Exception as error:
                 # The old generation and the changes in memory go on serving.
-                _log.warning("The %s index was not compacted: %s", name, error)
-                with self._lock:
-                    self._not_before[key] = time.monotonic() + _RETRY_SECONDS
-            except Exception:
-                _log.exception("The %s index was not compacted", name)
+                expected = isinstance(error, AssistantError | OSError)
+                _log.warning(
+                    "The %s index was not compacted: %s", name, error, exc_info=not expected
+                )
                 with self._lock:
                     self._not_before[key] = time.monotonic() + _RETRY_SECONDS
             finally:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -350,6 +351,7 @@ def test_another_encoder_is_refused_until_documents_are_encoded_anew(settings: S
             s: d.characters for s, d in after.items()
         }
         assert library.ingestor.reindex(SCOPE).files == ()
+        assert library.ingestor.reindex_all() == []
 
 
 def test_rows_kept_in_memory_are_bounded_and_right(
@@ -389,3 +391,72 @@ def test_failed_compaction_is_not_tried_at_every_search(
     wait_for(lambda: "not compacted" in caplog.text)
     time.sleep(0.2)
     assert caplog.text.count("chunks index was not compacted") == 1
+
+
+class Crowd:
+    """Threads that write, delete, compact and search one collection, and what they saw."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.lock = threading.Lock()
+        self.present: set[str] = set()
+        self.gone: set[str] = set()
+        self.problems: list[str] = []
+        self.searches = 0
+        self.stop = threading.Event()
+
+    def write(self, number: int) -> None:
+        for turn in range(30):
+            document_id = self.library.put(f"{number}-{turn}.md", f"{CARD} Note {turn}.", SCOPE)
+            with self.lock:
+                self.present.add(document_id)
+            if turn % 2:
+                self.delete(document_id)
+
+    def delete(self, document_id: str) -> None:
+        with self.lock:
+            self.present.discard(document_id)  # from here on it may be seen or not
+        self.library.storage.catalog.delete_document(SCOPE, document_id)
+        with self.lock:
+            self.gone.add(document_id)
+
+    def search(self) -> None:
+        while not self.stop.is_set():
+            with self.lock:
+                must, must_not = set(self.present), set(self.gone)
+            found = {hit.document_id for hit in self.library.search("card", SCOPE, 300).chunks}
+            with self.lock:
+                missing, ghosts = (must & self.present) - found, must_not & found
+            self.searches += 1
+            if missing or ghosts:
+                self.problems.append(f"missing {missing}, still there {ghosts}")
+
+    def compact(self) -> None:
+        while not self.stop.is_set():
+            self.library.knowledge.compact(SCOPE)
+
+    def run(self) -> None:
+        writers = [threading.Thread(target=self.write, args=(n,)) for n in range(3)]
+        others = [threading.Thread(target=self.search) for _ in range(3)]
+        others.append(threading.Thread(target=self.compact))
+        for thread in (*writers, *others):
+            thread.start()
+        for thread in writers:
+            thread.join()
+        self.stop.set()
+        for thread in others:
+            thread.join()
+
+
+@pytest.mark.slow
+def test_a_search_begun_after_a_commit_sees_it(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes.search, "MIN_COMPACTION", 10)
+    library.put("first.md", CARD, SCOPE)
+    crowd = Crowd(library)
+    crowd.run()
+    assert crowd.problems == []
+    assert len(crowd.present) == 45
+    assert crowd.searches > 20
+    library.assert_consistent(SCOPE)

@@ -49,7 +49,8 @@ def open_engine(url: URL) -> Engine:
             ) from error
     path = sqlite_path(url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Conversations are in it: not for other users of the machine to read.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"The data folder {path.parent} cannot be made: {error.strerror}. "
