@@ -21,7 +21,9 @@ B = 0.75
 MAX_FREQUENCY = 255
 """Frequencies are stored in a byte; beyond this BM25 has saturated (tf / (tf + k1) > 0.995)."""
 
-_KEPT_POSTINGS = 4_000_000  # impacts remembered within one batch of queries: 32 MB
+KEPT_IMPACTS = 6_000_000
+"""Impacts of terms once asked for are remembered up to this many: 24 MB. Common characters come
+in most questions, and to look their impact up again costs three times what adding it does."""
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -101,28 +103,44 @@ def build_postings(term_ids: Int64Array, lengths: Int32Array) -> Postings:
 
 
 def merge_postings(parts: Sequence[Postings], keeps: Sequence[BoolArray]) -> Postings:
-    """Join segments into one, leaving out rows whose ``keep`` is False; row order is kept."""
-    terms, rows, counts, lengths = [], [], [], []
-    start = 0
-    for part, keep in zip(parts, keeps, strict=True):
-        new_row = np.cumsum(keep) - 1 + start
-        kept = keep[part.rows]
-        terms.append(np.repeat(part.terms, np.diff(part.offsets))[kept])
-        rows.append(new_row[part.rows[kept]])
-        counts.append(part.counts[kept])
-        lengths.append(part.lengths[keep])
-        start += int(keep.sum())
-    all_terms = np.concatenate(terms)
-    # Stable: within a term, rows stay ascending since the parts come in order.
-    order = np.argsort(all_terms, kind="stable")
-    unique, starts = np.unique(all_terms[order], return_index=True)
+    """Join segments into one, leaving out rows whose ``keep`` is False; row order is kept.
+
+    Takes time and memory proportional to the postings: each part is copied into the place counted
+    out for it, nothing is sorted.
+    """
+    kept = [keep[part.rows] for part, keep in zip(parts, keeps, strict=True)]
+    terms = np.unique(np.concatenate([part.terms for part in parts]))
+    places = [np.searchsorted(terms, part.terms) for part in parts]
+    sizes = [_sums(mask, part.offsets) for mask, part in zip(kept, parts, strict=True)]
+    totals = np.zeros(terms.size, dtype=np.int64)
+    for place, size in zip(places, sizes, strict=True):
+        totals[place] += size
+    offsets = np.concatenate(([0], np.cumsum(totals)))
+    rows = np.empty(offsets[-1], dtype=np.int32)
+    counts = np.empty(offsets[-1], dtype=np.uint8)
+    cursor = offsets[:-1].copy()  # where the next posting of each term goes
+    first_row = 0
+    for part, keep, mask, place, size in zip(parts, keeps, kept, places, sizes, strict=True):
+        before = np.cumsum(size) - size
+        target = np.repeat(cursor[place] - before, size) + np.arange(size.sum())
+        rows[target] = (np.cumsum(keep) - 1 + first_row)[part.rows[mask]]
+        counts[target] = part.counts[mask]
+        cursor[place] += size
+        first_row += int(keep.sum())
+    used = totals > 0
     return Postings(
-        terms=unique,
-        offsets=np.append(starts, order.size).astype(np.int64),
-        rows=np.concatenate(rows)[order].astype(np.int32),
-        counts=np.concatenate(counts)[order],
-        lengths=np.concatenate(lengths),
+        terms=terms[used],
+        offsets=np.concatenate((offsets[:-1][used], offsets[-1:])),
+        rows=rows,
+        counts=counts,
+        lengths=np.concatenate([p.lengths[k] for p, k in zip(parts, keeps, strict=True)]),
     )
+
+
+def _sums(mask: BoolArray, offsets: Int64Array) -> Int64Array:
+    """Return how many of ``mask`` are True between one offset and the next."""
+    running = np.concatenate(([0], np.cumsum(mask)))
+    return running[offsets[1:]] - running[offsets[:-1]]
 
 
 def relabel_postings(postings: Postings, new_ids: Int64Array) -> Postings:
@@ -199,6 +217,8 @@ class LexicalSearcher:
             (k1 * (1 - b) + k1 * b / average * s.postings.lengths).astype(np.float32)
             for s in segments
         )
+        self._kept: dict[tuple[int, int], FloatArray] = {}
+        self._room = KEPT_IMPACTS
 
     def weigh(self, tokens: Iterable[str]) -> WeightedQuery:
         """Look the terms of a query up and weigh them by their rarity in the whole corpus."""
@@ -231,29 +251,28 @@ class LexicalSearcher:
 
     def scores(self, queries: Iterable[WeightedQuery], segment: int) -> Iterator[FloatArray]:
         """Yield for each query float32 (n,): BM25 of every row of a segment, in [0, query.best]."""
-        size = self._segments[segment].postings.lengths.size
-        kept: dict[int, tuple[Int32Array, FloatArray]] = {}
-        room = _KEPT_POSTINGS
+        postings = self._segments[segment].postings
         for query in queries:
-            scores = np.zeros(size, dtype=np.float32)
+            scores = np.zeros(postings.lengths.size, dtype=np.float32)
             for term_id, weight in query.terms:
-                found = kept.get(term_id)
-                if found is None:
-                    found = self._impacts(term_id, segment)
-                    if found[0].size <= room:
-                        kept[term_id] = found
-                        room -= found[0].size
-                rows, impacts = found
-                np.add.at(scores, rows, impacts * np.float32(weight))
+                where = postings.slice_of(term_id)
+                impacts = self._impacts(segment, term_id, where)
+                np.add.at(scores, postings.rows[where], impacts * np.float32(weight))
             yield scores
 
-    def _impacts(self, term_id: int, segment: int) -> tuple[Int32Array, FloatArray]:
-        """Return the rows that hold a term, and how much of its weight each earns: in [0, 1)."""
+    def _impacts(self, segment: int, term_id: int, where: slice) -> FloatArray:
+        """Return how much of a term's weight each row that holds it earns: in [0, 1)."""
+        kept = self._kept.get((segment, term_id))
+        if kept is not None:
+            return kept
         postings = self._segments[segment].postings
-        where = postings.slice_of(term_id)
-        rows = postings.rows[where]
         counts = postings.counts[where].astype(np.float32)
-        return rows, counts / (counts + self._norms[segment].take(rows))
+        impacts: FloatArray = counts / (counts + self._norms[segment].take(postings.rows[where]))
+        if impacts.size <= self._room:
+            # Two threads may both store it, and count it twice: harmless.
+            self._kept[segment, term_id] = impacts
+            self._room -= impacts.size
+        return impacts
 
 
 def top_rows(scores: FloatArray, count: int, allowed: BoolArray | None = None) -> Int64Array:

@@ -188,6 +188,29 @@ class HybridIndex:
             builder.add(item)
         self._load(written=self._store.write(builder.build(), vocabulary, last_deletion_id))
 
+    def compact(self) -> None:
+        """Write all that can be found as a new generation, without asking the source.
+
+        Same as ``rebuild`` with the items this index holds, in a fraction of the time: vectors and
+        postings are copied, no text is analysed again. Raises as ``rebuild`` does.
+        """
+        with self._write_lock:  # the vocabulary must not grow while it is listed
+            snapshot, names = self._snapshot, self._vocabulary.terms()
+        segments = snapshot.segments
+        if not segments:
+            return
+        merged = merge_contents([s.contents for s in segments], [s.keep() for s in segments])
+        # Terms that no text uses any more are left behind.
+        used = merged.postings.terms
+        postings = replace(merged.postings, terms=np.arange(used.size))
+        name = self._store.write(
+            replace(merged, postings=postings),
+            Vocabulary(names[term] for term in used.tolist()),
+            snapshot.last_deletion_id,
+            last_item_id=snapshot.last_item_id,
+        )
+        self._load(written=name)
+
     def _load(self, written: str | None = None) -> None:
         """Take the current generation as base; ``written`` is the one this process just wrote."""
         generation = self._store.read()

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexes.analysis import Analyzer
 from indexes.dense import DenseSegment, HalfArray
@@ -21,6 +20,8 @@ from indexes.lexical import (
     merge_postings,
 )
 from indexes.types import IndexItem
+
+_INVERT_AT_ONCE = 4_000_000  # terms
 
 TagRows = Mapping[str, Int32Array]
 """Tag to the ascending rows that carry it."""
@@ -48,7 +49,9 @@ class ContentsBuilder:
         self._dim = dim
         self._ids: list[int] = []
         self._vectors: list[HalfArray] = []
-        self._terms: list[NDArray[np.int32]] = []
+        self._terms: list[Int64Array] = []
+        self._pending = 0
+        self._postings: list[Postings] = []
         self._tags: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
@@ -67,7 +70,10 @@ class ContentsBuilder:
             self._tags.setdefault(tag, []).append(len(self._ids))
         self._ids.append(item.item_id)
         self._vectors.append(vector.astype(np.float16))
-        self._terms.append(np.asarray(self._vocabulary.intern(tokens), dtype=np.int32))
+        self._terms.append(np.asarray(self._vocabulary.intern(tokens), dtype=np.int64))
+        self._pending += len(tokens)
+        if self._pending >= _INVERT_AT_ONCE:
+            self._invert()
 
     def build(self) -> Contents:
         """Return everything added, in that order; raises ValueError if an id came twice."""
@@ -79,10 +85,17 @@ class ContentsBuilder:
         vectors = np.empty((ids.size, self._dim), dtype=np.float16)
         for row, vector in enumerate(self._vectors):
             vectors[row] = vector
-        lengths = np.asarray([t.size for t in self._terms], dtype=np.int32)
-        flat = np.concatenate(self._terms) if self._terms else np.empty(0, dtype=np.int32)
+        self._invert()
+        keeps = [np.ones(p.lengths.size, dtype=np.bool_) for p in self._postings]
         tags = {tag: np.asarray(rows, dtype=np.int32) for tag, rows in self._tags.items()}
-        return Contents(ids, vectors, build_postings(flat.astype(np.int64), lengths), tags)
+        return Contents(ids, vectors, merge_postings(self._postings, keeps), tags)
+
+    def _invert(self) -> None:
+        """Turn the terms gathered so far into postings, so that memory stays bounded."""
+        lengths = np.asarray([t.size for t in self._terms], dtype=np.int32)
+        flat = np.concatenate([np.empty(0, dtype=np.int64), *self._terms])
+        self._postings.append(build_postings(flat, lengths))
+        self._terms, self._pending = [], 0
 
 
 def merge_contents(parts: Sequence[Contents], keeps: Sequence[BoolArray]) -> Contents:

@@ -83,9 +83,17 @@ class GenerationStore:
                 pointer = latest
         return None
 
-    def write(self, contents: Contents, vocabulary: Vocabulary, last_deletion_id: int) -> str:
+    def write(
+        self,
+        contents: Contents,
+        vocabulary: Vocabulary,
+        last_deletion_id: int,
+        *,
+        last_item_id: int = 0,
+    ) -> str:
         """Write a generation and make it current; return its name.
 
+        ``last_item_id``: the highest id its source has seen, if that item is not in it any more.
         Raises OSError when the disk refuses and TimeoutError when another process holds the lock
         for too long; the current generation stays in both cases.
         """
@@ -95,7 +103,8 @@ class GenerationStore:
             try:
                 partial.mkdir()
                 _write_contents(partial, contents, vocabulary)
-                self._write_manifest(partial, contents, last_deletion_id)
+                latest = max(last_item_id, int(contents.ids.max(initial=0)))
+                self._write_manifest(partial, len(contents), latest, last_deletion_id)
                 name = f"generation-{self._next_number():06d}-{partial.name[-8:]}"
                 partial.rename(self._root / name)
             except BaseException:
@@ -168,13 +177,15 @@ class GenerationStore:
         finally:
             lock.release()
 
-    def _write_manifest(self, folder: Path, contents: Contents, last_deletion_id: int) -> None:
+    def _write_manifest(
+        self, folder: Path, count: int, last_item_id: int, last_deletion_id: int
+    ) -> None:
         files = sorted(p for p in folder.iterdir())
         manifest = {
             "format": FORMAT_VERSION,
             **asdict(self._identity),
-            "count": len(contents),
-            "last_item_id": int(contents.ids.max(initial=0)),
+            "count": count,
+            "last_item_id": last_item_id,
             "last_deletion_id": last_deletion_id,
             "files": {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files},
         }

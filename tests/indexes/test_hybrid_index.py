@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from index_corpora import DIM, brute_force, random_items, random_text, unit
 
+import indexes.segment
 from indexes.fusion import fuse
 from indexes.search import HybridIndex
 from indexes.types import FloatArray, Hit, IndexItem
@@ -178,6 +179,35 @@ def test_compaction_is_asked_for_after_many_changes_and_not_before(tmp_path: Pat
     assert index.needs_compaction()
 
 
+def test_compaction_forgets_what_was_deleted_and_keeps_the_marks(tmp_path: Path) -> None:
+    items = random_items(RNG, 120)
+    index = open_index(tmp_path)
+    index.rebuild(items[:60], 0)
+    index.add([*items[60:], IndexItem(121, "unheard-of", items[0].vector)])
+    index.delete([2, 70, 121], 8)
+    index.compact()
+    again = open_index(tmp_path)
+    for compacted in (index, again):
+        # 121 is gone, but must not be asked for again.
+        assert (compacted.size, compacted.last_item_id, compacted.last_deletion_id) == (118, 121, 8)
+    assert "unheard" not in again._vocabulary
+    left = [i for i in items if i.item_id not in {2, 70}]
+    text, vector = random_text(RNG), query_vector(RNG)
+    assert_same_as_brute_force(again.search([text], vector[None], 118)[0], left, text, vector)
+    open_index(tmp_path / "empty").compact()
+
+
+def test_a_big_build_in_blocks_equals_one_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes.segment, "_INVERT_AT_ONCE", 50)
+    items = random_items(RNG, 90)
+    index = open_index(tmp_path)
+    index.rebuild(items, 0)
+    text, vector = random_text(RNG), query_vector(RNG)
+    assert_same_as_brute_force(index.search([text], vector[None], 90)[0], items, text, vector)
+
+
 def test_one_by_one_additions_keep_the_segments_few(tmp_path: Path) -> None:
     index = open_index(tmp_path)
     items = random_items(RNG, 1500)
@@ -292,6 +322,10 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def rebuild(self) -> None:
         self.index.rebuild(list(self.items.values()), self.deletions)
+
+    @rule()
+    def compact(self) -> None:
+        self.index.compact()
 
     @rule()
     def restart(self) -> None:

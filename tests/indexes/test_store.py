@@ -159,7 +159,7 @@ def test_a_killed_rebuild_leaves_a_whole_generation(tmp_path: Path) -> None:
     """)
     open_index(tmp_path).rebuild(random_items(RNG, 100), 100)
     kills_in_writing = 0
-    for attempt in range(12):
+    for attempt in range(8):
         with subprocess.Popen(
             [*command, str(tmp_path)], stdout=subprocess.PIPE, text=True
         ) as process:
