@@ -46,7 +46,7 @@ check: $(INSTALLED) ## style, types, import directions, documentation
 	$(BIN)/pytest tests/test_docs.py tests/test_layers.py
 
 bench: setup ## measure speed and memory (benchmarks/README.md says what is compared)
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+	@for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 clean: ## remove .venv and caches; your data and built models stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,9 +23,8 @@ def table() -> str:
     lines = ["| Variable | Default | Allowed | Meaning |", "|---|---|---|---|"]
     for name, info in Settings.model_fields.items():
         shown = DEFAULTS.get(name) or _code(info.get_default(call_default_factory=True))
-        lines.append(
-            f"| `ASSISTANT_{name.upper()}` | {shown} | {_allowed(info)} | {info.description or ''} |"
-        )
+        cells = (f"`ASSISTANT_{name.upper()}`", shown, _allowed(info), info.description or "")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

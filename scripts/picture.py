@@ -16,6 +16,7 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 
 # What each layer does; a layer without a line here is an error, not an empty box.
 MEANING = {
+    "training": "",
     "__main__": "",
     "cli": "the command line; one module a command",
     "commands": "",
@@ -30,6 +31,8 @@ MEANING = {
     "knowledge": "search over what a request may see",
     "live": "",
     "evidence": "",
+    "preparing": "",
+    "encoding": "",
     "models": "ONNX inference, registry",
     "storage": "SQL: the source of truth",
     "types": "the values all parts share",

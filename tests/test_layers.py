@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -62,7 +63,7 @@ def test_import_directions(root: Path) -> None:
 
 def test_a_wrong_import_would_be_caught(root: Path, tmp_path: Path) -> None:
     """The contracts themselves work: an index module that imports the service breaks them."""
-    for package in ("assistant", "indexes"):
+    for package in ("assistant", "indexes", "training"):
         for file in (root / package).rglob("*.py"):
             copy = tmp_path / file.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,14 @@ def test_a_wrong_import_would_be_caught(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "indexes.types -> assistant.runtime" in done.stdout
     assert "indexes.types -> torch" in done.stdout
+
+
+def test_every_part_has_its_layer(root: Path) -> None:
+    rules = (root / ".importlinter").read_text(encoding="utf-8")
+    section = rules.partition("[importlinter:contract:layers]")[2].partition("[importlinter")[0]
+    named = set(re.findall(r"assistant\.(\w+)", section))
+    parts = {path.stem for path in (root / "assistant").iterdir() if path.suffix in {"", ".py"}}
+    assert parts - named - {"__init__", "__pycache__"} == set()
 
 
 def test_files_stay_short(root: Path) -> None:
@@ -108,5 +117,5 @@ def test_every_dependency_is_pinned(root: Path) -> None:
     for text in wanted:
         requirement = Requirement(text)
         pin = pins.get(canonicalize_name(requirement.name))
-        assert pin is not None, f"{text}: no pin in constraints.txt; run scripts/constraints.sh"
+        assert pin is not None, f"{text}: no pin in constraints.txt; run scripts/constraints.py"
         assert requirement.specifier.contains(pin), f"{text}: pinned at {pin}"
