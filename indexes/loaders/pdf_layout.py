@@ -21,7 +21,9 @@ _ENUMERATOR = re.compile(
 )
 _LEADERS = re.compile(r"(?:\s?[.．·…]){4,}\s*(?:[\divxlcS-]{1,6})?$")
 _SENTENCE_END = re.compile(r"[.。;；:：,，!！?？…]['\"”’)）]?$")
-_CLOSED = re.compile(r"[.。;；:：!！?？]['\"”’)）]*$|\b(?:and|or)$")
+_ENDED = re.compile(r"[.。;；:：!！?？]['\"”’)）]*$")
+# How the item before another list item ends.
+_CLOSED = re.compile(rf"{_ENDED.pattern}|\b(?:and|or)$")
 _NOTE = re.compile(r"[(（].*[)）]", re.S)
 _LOWER = re.compile(r"[a-z]")
 _CAPITAL = re.compile(r"[A-Z\d\"“（\u3400-\u9fff]")
@@ -119,13 +121,13 @@ def _continues(lines: Sequence[Line], index: int) -> bool:
     distance = above.baseline - line.baseline
     if distance < -2 * above.size:
         # The top of the next column.
-        return lower_start and not _CLOSED.search(above.text)
+        return lower_start and not _ENDED.search(above.text)
     if distance > max(_pitch(lines, index) * 1.25, 1.2 * above.size):
         return False
     full = _is_full(lines, index)
     if _ENUMERATOR.match(line.text):
         return full and not _CLOSED.search(above.text)
-    return full or (lower_start and not _CLOSED.search(above.text))
+    return full or (lower_start and not _ENDED.search(above.text))
 
 
 def _pitch(lines: Sequence[Line], index: int) -> float:
@@ -136,7 +138,9 @@ def _pitch(lines: Sequence[Line], index: int) -> float:
         for above, line in pairwise(near)
         if 0.8 * line.size < (distance := above.baseline - line.baseline) < 3 * line.size
     )
-    return distances[len(distances) // 4] if distances else lines[index].size * 1.2
+    usual = distances[len(distances) // 4] if distances else 0.0
+    # A few lines do not tell wide line spacing from paragraphs.
+    return usual if len(distances) > 3 else min(usual, 1.5 * lines[index].size)
 
 
 def _is_full(lines: Sequence[Line], index: int) -> bool:

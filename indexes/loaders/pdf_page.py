@@ -18,6 +18,7 @@ _PRESENTATION = re.compile(r"[\u2e80-\u2fdf\ufb00-\ufb06]")
 _CJK_EDGE = re.compile(r"[\u2e80-\u30ff\u3400-\u9fff\uff01-\uff60]")
 _CELL_GAP = 1.3
 _BOLD_WEIGHT = 600
+_BOLD_NAME = re.compile(rb"bold|black|heavy|simhei", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,8 @@ class _Reader:
         self._box = [ctypes.c_double() for _ in range(4)]
         self._refs = [ctypes.byref(value) for value in self._box]
         self._loose = raw.FS_RECTF()
+        self._name = ctypes.create_string_buffer(128)
+        self._flags = ctypes.c_int()
 
     def line(self, start: int, end: int) -> Line | None:
         words = []
@@ -188,7 +191,12 @@ class _Reader:
         return round(abs(height), 1)
 
     def _is_bold(self, index: int) -> bool:
-        return bool(self._raw.FPDFText_GetFontWeight(self._page, index) >= _BOLD_WEIGHT)
+        if self._raw.FPDFText_GetFontWeight(self._page, index) >= _BOLD_WEIGHT:
+            return True
+        length = self._raw.FPDFText_GetFontInfo(
+            self._page, index, self._name, len(self._name), ctypes.byref(self._flags)
+        )
+        return _BOLD_NAME.search(self._name.raw[: max(0, length)]) is not None
 
 
 def _unified(match: re.Match[str]) -> str:

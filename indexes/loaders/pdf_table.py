@@ -205,6 +205,10 @@ def _has_figures(row: _Row) -> bool:
 def _place(row: _Row, columns: Sequence[tuple[float, float]]) -> list[Cell]:
     """The row's words by column; ``None`` where a header reaches over from the left."""
     placed: list[Cell] = [""] * len(columns)
+    if len(row.cells) == 1 and row.cells[0][0].left < columns[0][1]:
+        # A label alone may be longer than those beside figures.
+        placed[0] = _text(row.cells[0], row.size)
+        return placed
     for cell in row.cells:
         left, right = cell[0].left, cell[-1].right
         middles = [(start + end) / 2 for start, end in columns]

@@ -16,6 +16,14 @@ Cell = str | None
 
 _NUMBER = re.compile(r"[-–—(]?\s*[$€£¥￥]?\s*\(?\d[\d,.\s]*\)?\s*(?:[%％‰]|[万亿]?元|bps|x)?\)?")
 _YEAR = re.compile(r"(?:FY\s?)?(?:19|20)\d\d(?:年度?|[AE])?")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}:\d\d")
+# What the second column of a table of two may be called; other first rows are values.
+_COLUMN_NAME = re.compile(
+    r"\b(?:value|amount|price|prices|fee|fees|rate|rates|cost|charge|limit|date|day|time|description|"
+    r"notes?|meaning|conditions?|details?|status|answer|number|percent|kept for)$"
+    r"|(?:值|金额|价格|费用|费率|利率|标准|限额|日期|时间|说明|描述|备注|含义|条件|内容|状态|方式|比例)$",
+    re.I,
+)
 _PREFIX = re.compile(r"[$€£¥￥(]+|[A-Z]{0,3}\$|RMB|USD|EUR|HK\$")
 _SUFFIX = re.compile(r"[)%％‰]+|pts?|bps")
 _MARKER = re.compile(
@@ -100,7 +108,7 @@ def _guess_header_rows(grid: list[list[Cell]], width: int) -> int:
         count += 1
         if _closes_header(grid, count):
             break
-    if count == 0 or (width == 2 and not _has_numbers(grid[count:])):
+    if width == 2 and not (_has_numbers(grid[count:]) or _COLUMN_NAME.search(grid[0][1] or "")):
         return 0
     return count
 
@@ -125,7 +133,7 @@ def _closes_header(grid: list[list[Cell]], count: int) -> bool:
 
 def _has_numbers(grid: list[list[Cell]]) -> bool:
     cells = [cell for row in grid for cell in row[1:] if cell]
-    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells)
+    numbers = sum(bool(_NUMBER.fullmatch(cell) or _DATE.match(cell)) for cell in cells)
     return bool(cells) and numbers * 2 >= len(cells)
 
 

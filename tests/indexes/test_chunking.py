@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -115,9 +116,7 @@ def test_pages_and_counting_once() -> None:
         calls.append(len(texts))
         return count(texts)
 
-    chunks = chunk_document(
-        Document("s", "t", text, "en", "text/plain", pages=pages), counting, 40
-    )
+    chunks = chunk_document(Document("s", "t", text, "en", "text/plain", pages=pages), counting, 40)
     assert [chunk.page for chunk in chunks] == [1, 2]
     assert len(calls) == 1
 
@@ -142,7 +141,8 @@ BLOCKS = st.lists(
     st.tuples(
         st.integers(-1, 4),
         st.text(
-            alphabet=st.sampled_from("abc de 12.;:?!\n银行卡费。，！？• Header: value; "), max_size=240
+            alphabet=st.sampled_from("abc de 12.;:?!\n银行卡费。，！？• Header: value; "),
+            max_size=240,
         ),
     ),
     max_size=25,
@@ -175,7 +175,7 @@ def test_any_document_is_covered_exactly(blocks: list[tuple[int, str]], bound: i
     edges = sorted(cuts)
     whole = {
         (s.start, s.end)
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
         for s in split_sentences(doc.text, start, end)
         if start not in headings and count([doc.text[s.start : s.end]])[0] <= bound
     }

@@ -46,7 +46,9 @@ def pdf(pages: Sequence[Sequence[Placed]], *, title: str = "", bold: str = "") -
     ]
     kids = []
     for lines in pages:
-        stream = zlib.compress("\n".join(_operators(line, bold) for line in lines).encode("latin-1"))
+        stream = zlib.compress(
+            "\n".join(_operators(line, bold) for line in lines).encode("latin-1")
+        )
         objects.append(
             b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(stream), stream)
         )

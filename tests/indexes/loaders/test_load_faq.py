@@ -12,7 +12,7 @@ from indexes.types import Document
 
 Read = Callable[..., Document]
 
-CSV = '''Question,Answer,ID,Similar Questions,Category
+CSV = """Question,Answer,ID,Similar Questions,Category
 How do I pay?,"Use the app.
 
 Or call  95588 — **any time**.",q1,How to pay|Ways to pay,Payments
@@ -22,7 +22,7 @@ No answer here?,,q4,,
 What is the fee?,It is 20%.,q5,,
 What is the fee?,It is 30% for gold cards.,q6,,Cards
 Again?,Yes.,q1,,
-'''
+"""
 
 
 def check_spans(doc: Document) -> None:
@@ -39,7 +39,13 @@ def test_answers_are_verbatim_and_bad_rows_are_named(read: Read) -> None:
     assert doc.faq[0].answer == "Use the app.\n\nOr call  95588 — **any time**."
     assert doc.faq[0].paraphrases == ("How to pay", "Ways to pay")
     warnings = doc.metadata["warnings"].split("\n")
-    assert [line.split(":")[0] for line in warnings] == ["row 4", "row 5", "row 6", "row 8", "entry q6"]
+    assert [line.split(":")[0] for line in warnings] == [
+        "row 4",
+        "row 5",
+        "row 6",
+        "row 8",
+        "entry q6",
+    ]
     assert "no question" in warnings[0] and "no answer" in warnings[1]
     assert "repeats row 3" in warnings[2] and "id 'q1'" in warnings[3]
     assert [h.title for h in doc.headings if h.level == 1] == ["Payments", "Cards"]
@@ -71,7 +77,12 @@ def test_two_answers_to_one_question_without_ids_are_both_kept(read: Read) -> No
 @pytest.mark.parametrize("shape", ["jsonl", "json list", "json object"])
 def test_json_shapes(read: Read, shape: str) -> None:
     records = [
-        {"id": 7, "question": "怎么付款？", "answers": ["用手机银行。", "用网银。"], "相似问": ["如何支付"]},
+        {
+            "id": 7,
+            "question": "怎么付款？",
+            "answers": ["用手机银行。", "用网银。"],
+            "相似问": ["如何支付"],
+        },
         {"id": 8, "question": "费率？", "answers": ["3.85%"], "相似问": '["利率是多少", "利息？"]'},
     ]
     if shape == "jsonl":
@@ -102,7 +113,12 @@ def workbook(sheets: Mapping[str, list[list[object]]]) -> bytes:
 def test_workbooks(read: Read) -> None:
     data = workbook(
         {
-            "FAQ": [["Approved answers"], ["编号", "问题", "答案"], [1, "年费？", "100元\n首年免费"], [2, "x", None]],
+            "FAQ": [
+                ["Approved answers"],
+                ["编号", "问题", "答案"],
+                [1, "年费？", "100元\n首年免费"],
+                [2, "x", None],
+            ],
             "Notes": [["nothing", "here"]],
         }
     )
@@ -114,14 +130,21 @@ def test_workbooks(read: Read) -> None:
 
 
 def test_headed_documents_and_labelled_pairs(read: Read) -> None:
-    doc = read("# Help\n\n## How do I pay?\n\nUse the app.\n\n- or call\n\n## Fee?\n\nNone.", "a.md", faq=True)
+    doc = read(
+        "# Help\n\n## How do I pay?\n\nUse the app.\n\n- or call\n\n## Fee?\n\nNone.",
+        "a.md",
+        faq=True,
+    )
     check_spans(doc)
     assert [(e.question, e.answer) for e in doc.faq] == [
         ("How do I pay?", "Use the app.\n\n• or call"),
         ("Fee?", "None."),
     ]
     pairs = read("问：怎么开户？\n答：请到网点。\n问：收费吗？\n答：免费。\n", "a.txt", faq=True)
-    assert [(e.question, e.answer) for e in pairs.faq] == [("怎么开户？", "请到网点。"), ("收费吗？", "免费。")]
+    assert [(e.question, e.answer) for e in pairs.faq] == [
+        ("怎么开户？", "请到网点。"),
+        ("收费吗？", "免费。"),
+    ]
 
 
 def test_tables_without_the_columns_are_refused(read: Read) -> None:

@@ -146,7 +146,8 @@ def test_deep_nesting_is_refused_or_read(read: Read) -> None:
 
 def test_outlined_parse_of_an_annual_report(read: Read) -> None:
     page = "<h>甲公司\n2019年年度报告</h><br/><h>第一节重要提示</h><p>董事会保证真\n实。</p>"
-    page += "<table><tr><td>项目</td><td>2019年</td></tr><tr><td>营业收入</td><td>10,0\n00</td></tr></table>"
+    page += "<table><tr><td>项目</td><td>2019年</td></tr>"
+    page += "<tr><td>营业收入</td><td>10,0\n00</td></tr></table>"
     doc = read(page, "2019年度报告.html")
     assert [h.title for h in doc.headings] == ["第一节重要提示"]
     assert doc.title == "2019年度报告"

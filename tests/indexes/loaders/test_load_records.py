@@ -18,7 +18,7 @@ Read = Callable[..., Document]
 
 
 def test_csv_rows_carry_their_headers(read: Read) -> None:
-    doc = read("Card,Fee,Note\nGold,100,\nClassic,0,\"first, and\nlater\"\n", "fees.csv")
+    doc = read('Card,Fee,Note\nGold,100,\nClassic,0,"first, and\nlater"\n', "fees.csv")
     assert doc.text == "Card: Gold; Fee: 100\nCard: Classic; Fee: 0; Note: first, and later"
     assert doc.title == "fees" and not doc.faq
 

@@ -55,12 +55,14 @@ another date in writing.
 
 
 def test_lines_that_are_paragraphs_stay_apart(read: Read) -> None:
-    text = "营业时间\n周一至周五：9:00-17:00\n周六：10:00-16:00\n周日休息，节假日另行通知，请留意公告。"
+    text = "营业时间\n周一至周五：9:00-17:00\n周六：10:00-16:00\n周日休息，节假日另行通知。"
     assert read(text, "a.txt").text.count("\n") == 3
 
 
 def test_headings_of_plain_text(read: Read) -> None:
-    text = "投诉处理办法\n\n第一章 总则\n\n第一条 为保护客户，制定本办法。\n\nGENERAL TERMS\n\nText."
+    text = (
+        "投诉处理办法\n\n第一章 总则\n\n第一条 为保护客户，制定本办法。\n\nGENERAL TERMS\n\nText."
+    )
     doc = read(text, "a.txt")
     assert [h.title for h in doc.headings] == ["第一章 总则", "GENERAL TERMS"]
     assert doc.title == "投诉处理办法"
