@@ -155,8 +155,10 @@ class _Wiring:
             [*listed, view.results, view.files, view.faq, view.upload],
             trigger_mode="once",
             **_quiet(),
-        ).then(self._uploaded, [p.session, p.browser], self._everything(), **_quiet())
-        p.bridges.delete.input(self._documents.delete, p.session, listed, **_quiet())
+        ).then(self._changed, [p.session, p.browser], self._everything(), **_quiet())
+        p.bridges.delete.input(self._documents.delete, p.session, listed, **_quiet()).then(
+            self._changed, [p.session, p.browser], self._everything(), **_quiet()
+        )
         p.bridges.view.input(self._documents.refresh, p.session, listed, **_quiet())
 
     def _everything(self) -> list[Any]:
@@ -191,8 +193,8 @@ class _Wiring:
         session.clear()
         return self._redraw_all(session, browser, request)
 
-    def _uploaded(self, stored: dict[str, Any], browser: Any, request: gr.Request) -> Updates:
-        """The greeting offers questions of what was just added."""
+    def _changed(self, stored: dict[str, Any], browser: Any, request: gr.Request) -> Updates:
+        """Documents came or went: the greeting and the evidence shown must follow."""
         return self._chat.redrawn(Session.load(stored), browser, request)
 
     def _redraw_all(self, session: Session, browser: Any, request: gr.Request) -> Updates:

@@ -238,7 +238,7 @@ def greeting(strings: Strings, samples: Sequence[str], *, empty: bool) -> str:
     if empty:
         body = (
             f'<p class="lead">{escape(strings.no_documents)}</p>'
-            f'<button type="button" class="primary" data-view="documents">'
+            f'<button type="button" class="primary to-documents">'
             f"{escape(strings.add_documents)}</button>"
         )
     else:

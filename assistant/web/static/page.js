@@ -135,7 +135,9 @@
   };
 
   const actions = [
-    ["[data-ask]", (b) => ask(b.dataset.ask)],
+    // Gradio strips data attributes from the greeting: there the text and the class must do.
+    [".ask", (b) => ask(b.dataset.ask ?? b.textContent)],
+    [".to-documents", () => showView("documents")],
     ["[data-cite]", (b) => openEvidence(b.dataset.turn, b.dataset.cite)],
     ["[data-rate]", (b) => send("rate", { turn: Number(b.dataset.turn), rating: b.dataset.rate })],
     ["[data-copy]", copyAnswer],

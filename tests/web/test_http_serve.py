@@ -1,0 +1,87 @@
+"""Starting and stopping: a taken port, a free one, and the whole program as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from assistant.errors import InvalidInputError
+from assistant.web.serve import address_of, listen
+
+
+def test_port_zero_takes_a_free_one() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert port > 0
+        assert address_of(listener) == f"http://localhost:{port}"
+
+
+def test_a_taken_port_is_told_with_the_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidInputError, match=f"port {port}.*--port"):
+            listen("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"192\.0\.2\.1"):
+        listen("192.0.2.1", 0)
+
+
+def get(url: str) -> tuple[int, str]:
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return response.status, response.read().decode()
+
+
+@pytest.mark.slow
+def test_the_program_starts_answers_and_ends_on_a_signal(root: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "ASSISTANT_DATA_DIR": str(tmp_path), "ASSISTANT_PORT": "0"}
+    with subprocess.Popen(
+        [sys.executable, "app.py"], cwd=root, env=env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr
+            ready = next(line for line in process.stderr if line.startswith("Ready"))
+            url = re.search(r"http://\S+", ready).group()  # type: ignore[union-attr]
+            status, body = get(f"{url}/healthz")
+            assert (status, json.loads(body)["status"]) == (200, "ok")
+            status, body = get(f"{url}/")
+            assert status == 200
+            assert "gradio" in body
+            begin = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) in {0, -signal.SIGTERM}
+            assert time.monotonic() - begin < 10
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_a_taken_port_ends_the_program_with_its_reason(root: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {
+            **os.environ,
+            "ASSISTANT_DATA_DIR": str(tmp_path),
+            "ASSISTANT_PORT": str(taken.getsockname()[1]),
+        }
+        done = subprocess.run(
+            [sys.executable, "app.py"], cwd=root, env=env, capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "Cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_start_program_is_short(root: Path) -> None:
+    assert len((root / "app.py").read_text("utf-8").splitlines()) < 40
