@@ -8,7 +8,7 @@ applied when searching, so an index in several segments scores as one index woul
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,13 +77,6 @@ class Postings:
         if term_id < 0 or at == self.terms.size or self.terms[at] != term_id:
             return slice(0, 0)
         return slice(int(self.offsets[at]), int(self.offsets[at + 1]))
-
-    def frequencies_of(self, removed: BoolArray) -> dict[int, int]:
-        """Return how many of the ``removed`` rows (bool (n,)) hold each term."""
-        hits = np.flatnonzero(removed[self.rows])
-        at = np.searchsorted(self.offsets, hits, side="right") - 1
-        found, counts = np.unique(at, return_counts=True)
-        return dict(zip(self.terms[found].tolist(), counts.tolist(), strict=True))
 
 
 def build_postings(term_ids: Int64Array, lengths: Int32Array) -> Postings:
@@ -158,31 +151,38 @@ def relabel_postings(postings: Postings, new_ids: Int64Array) -> Postings:
 
 @dataclass(frozen=True, slots=True)
 class LexicalSegment:
-    """Postings with what deletions took away: ``alive`` rows and frequencies lost per term."""
+    """Postings and which of their rows are alive (bool (n,); None: all).
+
+    ``count`` and ``total_length`` (terms, repeats included) are of the living rows.
+    """
 
     postings: Postings
-    removed: Mapping[int, int]
+    alive: BoolArray | None
     count: int
     total_length: int
 
     @classmethod
     def of(cls, postings: Postings) -> LexicalSegment:
-        return cls(postings, {}, postings.lengths.size, int(postings.lengths.sum()))
+        """Wrap postings of which every row is alive."""
+        return cls(postings, None, postings.lengths.size, int(postings.lengths.sum()))
 
     def without(self, gone: BoolArray) -> LexicalSegment:
-        """Return this segment's statistics less the rows of ``gone`` (bool (n,), so far alive)."""
-        removed = dict(self.removed)
-        for term, count in self.postings.frequencies_of(gone).items():
-            removed[term] = removed.get(term, 0) + count
-        lost = int(self.postings.lengths[gone].sum())
+        """Return this segment with the rows of ``gone`` (bool (n,), so far alive) dead."""
         return LexicalSegment(
-            self.postings, removed, self.count - int(gone.sum()), self.total_length - lost
+            self.postings,
+            ~gone if self.alive is None else self.alive & ~gone,
+            self.count - int(np.count_nonzero(gone)),
+            self.total_length - int(self.postings.lengths[gone].sum()),
         )
 
     def document_frequency(self, term_id: int) -> int:
         """Return how many living rows hold the term."""
         where = self.postings.slice_of(term_id)
-        return int(where.stop - where.start) - self.removed.get(term_id, 0)
+        if self.alive is None:
+            return int(where.stop - where.start)
+        # Counted when asked: to keep counts up to date would mean a walk over all postings for
+        # every deletion.
+        return int(np.count_nonzero(self.alive.take(self.postings.rows[where])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +219,7 @@ class LexicalSearcher:
         )
         self._kept: dict[tuple[int, int], FloatArray] = {}
         self._room = KEPT_IMPACTS
+        self._frequencies: dict[int, int] = {}
 
     def weigh(self, tokens: Iterable[str]) -> WeightedQuery:
         """Look the terms of a query up and weigh them by their rarity in the whole corpus."""
@@ -244,7 +245,11 @@ class LexicalSearcher:
         }
 
     def _frequency(self, term_id: int) -> int:
-        return sum(s.document_frequency(term_id) for s in self._segments)
+        frequency = self._frequencies.get(term_id)
+        if frequency is None:
+            frequency = sum(s.document_frequency(term_id) for s in self._segments)
+            self._frequencies[term_id] = frequency  # of this state of the corpus, so for good
+        return frequency
 
     def _idf(self, frequency: int) -> float:
         return math.log1p((self._count - frequency + 0.5) / (frequency + 0.5))

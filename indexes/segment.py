@@ -117,13 +117,12 @@ def merge_contents(parts: Sequence[Contents], keeps: Sequence[BoolArray]) -> Con
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Contents made searchable. ``order`` sorts the ids; ``alive`` rows are found (None: all)."""
+    """Contents made searchable. ``order`` sorts the ids."""
 
     contents: Contents
     dense: DenseSegment
     lexical: LexicalSegment
     order: Int64Array
-    alive: BoolArray | None = None
 
     @classmethod
     def of(cls, contents: Contents, dense: DenseSegment | None = None) -> Segment:
@@ -135,6 +134,11 @@ class Segment:
             LexicalSegment.of(contents.postings),
             np.argsort(contents.ids, kind="stable"),
         )
+
+    @property
+    def alive(self) -> BoolArray | None:
+        """Bool (n,): the rows that can be found; None: all."""
+        return self.lexical.alive
 
     @property
     def living(self) -> int:
@@ -162,7 +166,7 @@ class Segment:
         gone &= self.keep()
         if not gone.any():
             return self
-        return replace(self, lexical=self.lexical.without(gone), alive=self.keep() & ~gone)
+        return replace(self, lexical=self.lexical.without(gone))
 
     def allowed(self, tags: frozenset[str]) -> BoolArray | None:
         """Return bool (n,): living rows that carry one of ``tags`` (any, if empty); None: all."""
