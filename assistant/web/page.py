@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from assistant.web.shutdown import run_until, told_of_shutdown
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from assistant.runtime import Runtime
 
 _LOG = logging.getLogger(__name__)
+# Gradio's event streams: open as long as a visitor's page is.
+_STREAMS = ("/heartbeat/", "/queue/data")
 _WAIT_SECONDS = 30.0
 _NOT_READY = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="refresh" content="2"><meta name="viewport" content="width=device-width">
@@ -40,6 +44,7 @@ class Page:
         self._runtime = runtime
         self._app: ASGIApp | None = None
         self._settled = asyncio.Event()
+        self._closing = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -47,7 +52,8 @@ class Page:
         stop = asyncio.Event()
         task = asyncio.create_task(self._run(stop))
         try:
-            yield
+            with told_of_shutdown(self._closing):
+                yield
         finally:
             stop.set()
             await task
@@ -80,7 +86,10 @@ class Page:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), _WAIT_SECONDS)
         if self._app is not None:
-            await self._app(scope, receive, send)
+            if scope["type"] == "http" and any(part in scope["path"] for part in _STREAMS):
+                await run_until(self._closing, self._app, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
             return
         if self._settled.is_set():
             message = _FAILED

@@ -45,6 +45,29 @@ def test_the_program_starts_answers_and_ends_on_a_signal(root: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_an_open_page_does_not_hold_up_the_end(root: Path, tmp_path: Path) -> None:
+    """Every open page keeps an endless stream; the server must not wait for it, nor complain."""
+    env = {**os.environ, "ASSISTANT_DATA_DIR": str(tmp_path), "ASSISTANT_PORT": "0"}
+    with subprocess.Popen(
+        [sys.executable, "app.py"], cwd=root, env=env, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr
+            ready = next(line for line in process.stderr if line.startswith("Ready"))
+            url = re.search(r"http://\S+", ready).group()  # type: ignore[union-attr]
+            get(f"{url}/")
+            with urllib.request.urlopen(f"{url}/gradio_api/heartbeat/abc", timeout=30) as stream:
+                assert b"ALIVE" in stream.readline()
+                begin = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                process.wait(20)
+                assert time.monotonic() - begin < 6
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
 def test_a_taken_port_ends_the_program_with_its_reason(root: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         env = {
