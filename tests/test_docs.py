@@ -183,6 +183,47 @@ def test_the_http_page_lists_the_paths_there_are(tmp_path: Path) -> None:
     assert set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", text, re.M)) == real
 
 
+def test_the_quick_start_gets_the_answers_it_promises(bank: Path) -> None:
+    from assistant.runtime import Runtime
+    from assistant.settings import Settings
+    from assistant.types import Question, Scope
+
+    text = (ROOT / "docs" / "quick-start.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| `(\w+)` \|$", text, re.M)
+    assert len(rows) >= 5
+    runtime = Runtime.open(Settings(data_dir=bank))
+    conversation = None
+    got = []
+    try:
+        for question, _ in rows:
+            answer = runtime.answer(Question(question, Scope(collection="bank"), conversation))
+            conversation = answer.conversation_id
+            got.append((question, answer.kind.value))
+    finally:
+        runtime.close()
+    assert got == rows
+
+
+def test_the_http_example_is_answered(bank: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from assistant.runtime import Runtime
+    from assistant.settings import Settings
+    from assistant.web.api import create_app
+
+    text = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+    shown = re.search(r"http://localhost:7860(\S+) .*?-d '(.+?)'", text, re.S)
+    assert shown is not None
+    runtime = Runtime.open(Settings(data_dir=bank))
+    try:
+        with TestClient(create_app(runtime, page=False)) as client:
+            response = client.post(shown[1], json=json.loads(shown[2]))
+    finally:
+        runtime.close()
+    assert response.status_code == 200
+    assert response.json()["citations"]
+
+
 def test_make_lists_the_targets_the_readme_names() -> None:
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for page in GUIDE:

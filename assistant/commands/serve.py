@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import click
 
@@ -33,12 +35,25 @@ def command(host: str | None, port: int | None) -> None:
                 await super().startup(sockets)
                 note(f"Ready: http://{_shown(settings.host)}:{port_taken}  (stop with Ctrl-C)")
 
+        # A missing model is told now, and the first customer does not wait for it to load.
+        with ThreadPoolExecutor(1) as pool:
+            warm = pool.submit(runtime.warm_up)
+            app = create_app(runtime)
+            warm.result()
         config = uvicorn.Config(
-            create_app(runtime),
+            app,
             log_level="warning" if settings.log_level == "info" else settings.log_level,
-            timeout_graceful_shutdown=10,
+            # Browsers hold an open event stream to the page; it must not delay the end.
+            timeout_graceful_shutdown=5,
+            server_header=False,
         )
+        # uvicorn raises the signal again when it has stopped; the default would skip the closing.
+        signal.signal(signal.SIGTERM, _end)
         Server(config).run(sockets=[listener])
+
+
+def _end(_signal: int, _frame: object) -> None:
+    raise SystemExit(0)
 
 
 def _shown(host: str) -> str:
