@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,10 @@ from indexes.types import Hit
 
 CACHED_ROWS = 10_000
 """Rows kept of each kind; a chunk with its sentence vectors takes about 5 KB."""
+
+_POOLING = 0.05
+"""Temperature of the soft maximum. Right entry first on questions held aside, against 0.01 (nearly
+the plain maximum): example bank 0.65 to 0.71, banking77 0.65 to 0.69, clinc150 0.81 to 0.83."""
 
 Row = TypeVar("Row")
 
@@ -83,18 +88,31 @@ class Evidence:
         ]
 
     def faqs(self, hits: Sequence[Sequence[Hit]], k: int) -> list[tuple[FaqHit, ...]]:
-        """Each query's first ``k`` FAQ entries, each by the best of its wordings, best first."""
+        """Each query's first ``k`` FAQ entries, best first, each with the best of its wordings."""
         rows = self._wordings.get(hit.item_id for found in hits for hit in found)
         return [_grouped(found, rows, k) for found in hits]
 
 
 def _grouped(hits: Sequence[Hit], rows: dict[int, FaqFields], k: int) -> tuple[FaqHit, ...]:
-    best: dict[int, FaqHit] = {}
+    best: dict[int, tuple[FaqFields, Hit]] = {}
+    votes: dict[int, list[float]] = {}
     for hit in hits:  # best first, so the first wording of an entry is its best
         row = rows.get(hit.item_id)
-        if row is None or row.entry in best:
-            continue
-        best[row.entry] = FaqHit(*row[1:], hit.score, hit.cosine, hit.coverage)
-        if len(best) == k:
-            break
-    return tuple(best.values())
+        if row is not None:
+            best.setdefault(row.entry, (row, hit))
+            votes.setdefault(row.entry, []).append(hit.score)
+    entries = [
+        FaqHit(*row[1:], pooled_score(votes[entry]), hit.cosine, hit.coverage)
+        for entry, (row, hit) in best.items()
+    ]
+    return tuple(sorted(entries, key=lambda e: -e.score)[:k])
+
+
+def pooled_score(scores: Sequence[float]) -> float:
+    """Return one score in [0, 1] for an entry found by several wordings (scores in [0, 1]).
+
+    A soft maximum: an entry that fits in three wordings beats one that fits as well in one.
+    """
+    top = max(scores)
+    pooled = top + _POOLING * math.log(sum(math.exp((s - top) / _POOLING) for s in scores))
+    return min(1.0, pooled)

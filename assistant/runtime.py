@@ -116,11 +116,10 @@ class Runtime:
         from assistant.dialogue.rules import Rules
 
         settings, calibration = self.settings, Calibration.load()
-        rate, back = settings.error_rate, settings.clarify_error_rate
         thresholds = Thresholds(
-            calibration.faq.threshold(rate),
-            calibration.grounded.threshold(rate),
-            min(calibration.faq.threshold(back), calibration.grounded.threshold(back)),
+            calibration.faq.threshold(settings.error_rate),
+            calibration.grounded.threshold(settings.error_rate),
+            1.0 - settings.clarify_error_rate,
         )
         encoder = self.encoder
         return Dialogue(

@@ -53,16 +53,17 @@ class Settings(BaseSettings):
         default=4000, ge=16, le=100_000, description="Longest question accepted."
     )
     error_rate: float = Field(
-        default=0.1,
+        default=0.2,
         gt=0,
         lt=1,
         description="Share of answered questions that may be wrong; sets the abstention threshold.",
     )
     clarify_error_rate: float = Field(
-        default=0.5,
+        default=0.75,
         gt=0,
         lt=1,
-        description="As error_rate, but for offering the closest matches instead of abstaining.",
+        description="Ask back with the closest matches while the best is wrong at most this often; "
+        "beyond, abstain.",
     )
     queue_size: int = Field(
         default=256, ge=1, le=100_000, description="Encoding requests waiting at most."

@@ -102,7 +102,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A quotable sentence of a chunk. ``vector``: float32 (dim,), unit length, pooled in context."""
+    """A quotable sentence of a chunk. ``vector``: float32 (dim,), unit, pooled in context."""
 
     span: Span
     text: str
@@ -134,7 +134,7 @@ class ChunkHit:
 
 @dataclass(frozen=True, slots=True)
 class FaqHit:
-    """A retrieved FAQ entry: ``matched`` is the wording that matched, ``question`` the approved one.
+    """A retrieved FAQ entry: ``matched`` is the wording that matched, ``question`` the approved.
 
     ``answer == document.text[start:end]`` of document ``document_id``.
     """
@@ -210,6 +210,8 @@ class IngestProgress:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
+    """A collection with its counts."""
+
     tenant: str
     name: str
     documents: int

@@ -17,26 +17,18 @@ from typing import Any
 from assistant.types import ChunkHit, FaqHit
 from indexes.types import Language
 
-FAQ_FEATURES = (
-    "cosine",
-    "margin",
-    "coverage",
-    "overlap",
-    "precision",
-    "short",
-    "cross_language",
-)
+FAQ_FEATURES = ("score", "margin", "overlap", "precision", "short", "cross_language")
 GROUNDED_FEATURES = (
+    "score",
+    "lead",
     "cosine",
     "margin",
-    "coverage",
     "sentence_cosine",
     "sentence_coverage",
     "short",
     "cross_language",
 )
-_MARGIN_LIMIT = 0.1
-_MARGIN_RIVAL = 5
+_RIVALS = 5
 
 
 def _shortness(terms: Mapping[str, float]) -> float:
@@ -44,11 +36,10 @@ def _shortness(terms: Mapping[str, float]) -> float:
     return 1.0 / max(1, len(terms))
 
 
-def _margin(cosines: Sequence[float]) -> float:
-    """Lead of the first cosine over its rivals' mean, in [0, 1] of ``_MARGIN_LIMIT``."""
-    rivals = cosines[1:_MARGIN_RIVAL]
-    lead = cosines[0] - sum(rivals) / len(rivals) if rivals else _MARGIN_LIMIT
-    return min(max(lead, 0.0), _MARGIN_LIMIT) / _MARGIN_LIMIT
+def _margin(scores: Sequence[float]) -> float:
+    """Lead of the first score over the mean of its rivals; all of it when there is none."""
+    rivals = scores[1:_RIVALS]
+    return scores[0] - sum(rivals) / len(rivals) if rivals else scores[0]
 
 
 def weighted_share(terms: Mapping[str, float], present: frozenset[str]) -> float:
@@ -64,17 +55,14 @@ def faq_features(
     language: Language,
 ) -> list[float]:
     """Features of answering with ``hits[0]``, in the order of ``FAQ_FEATURES``."""
-    top = hits[0]
-    share = weighted_share(terms, matched_terms)
     extra = len(matched_terms - terms.keys()) / max(1, len(matched_terms))
     return [
-        top.cosine,
-        _margin([h.cosine for h in hits]),
-        top.coverage,
-        share,
+        hits[0].score,
+        _margin([h.score for h in hits]),
+        weighted_share(terms, matched_terms),
         1.0 - extra,
         _shortness(terms),
-        float(top.language != language),
+        float(hits[0].language != language),
     ]
 
 
@@ -87,10 +75,12 @@ def grounded_features(
 ) -> list[float]:
     """Features of answering from ``hits[0]``, in the order of ``GROUNDED_FEATURES``."""
     top = hits[0]
+    scores = [h.score for h in hits]
     return [
+        top.score,
+        scores[0] - scores[1] if len(scores) > 1 else scores[0],
         top.cosine,
         _margin([h.cosine for h in hits]),
-        top.coverage,
         sentence_cosine,
         weighted_share(terms, sentence_terms),
         _shortness(terms),

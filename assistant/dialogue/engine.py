@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from assistant.dialogue import replies
@@ -45,11 +45,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Pending:
-    """A question under way: its reading(s) of the words, the most literal first."""
+    """A question under way. ``readings`` are the ways to take its words, of which the first
+    ``leaning`` add what came before."""
 
     question: Question
     language: Language
     readings: tuple[str, ...]
+    leaning: int = 0
     decided: Decision | None = None
     standalone: str = ""
     empty: bool = False
@@ -108,8 +110,10 @@ class Dialogue:
             pending.decided = Decision(AnswerKind.SMALLTALK, 1.0, reply_.in_language(language))
         elif is_follow_up(text, question.history):
             pending.readings = rewrites(text, question.history)
+            pending.leaning = len(pending.readings)
         elif question.history and is_fragment(text):
-            pending.readings = (*rewrites(text, question.history), text)
+            leaning = rewrites(text, question.history)
+            pending.readings, pending.leaning = (*leaning, text), len(leaning)
         if pending.decided and question.history:
             # "Thanks" between two questions must not become what a follow-up leans on.
             pending.standalone = question.history[-1].standalone
@@ -140,7 +144,10 @@ class Dialogue:
         for p in pending:
             rows = range(at, at + len(p.readings))
             at = rows.stop
-            read = [self._assess(texts[i], p.language, vectors[i], found[i]) for i in rows]
+            read = []
+            for number, i in enumerate(rows):
+                evidence = news_to(p.question, found[i]) if number < p.leaning else found[i]
+                read.append(self._assess(texts[i], p.language, vectors[i], evidence))
             best = max(read, key=lambda r: r.assessment.best)
             p.decided = self._policy.decide(best.question, best.found, best.assessment)
             p.standalone = best.question.text
@@ -175,6 +182,13 @@ class _Reading:
     question: Understood
     found: Retrieved
     assessment: Assessment
+
+
+def news_to(question: Question, found: Retrieved) -> Retrieved:
+    """Leave out the entry that answered the turn before: a follow-up asks for something else."""
+    said = question.history[-1].answer
+    faqs = tuple(h for h in found.faqs if h.answer != said)
+    return replace(found, faqs=faqs) if len(faqs) < len(found.faqs) else found
 
 
 def _own_words(decision: Decision, pending: _Pending) -> str:

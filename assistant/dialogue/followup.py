@@ -70,8 +70,10 @@ _ZH_ASPECT_IN = re.compile(_ZH_ASPECT)
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _SHORT_ZH = 9
 _SHORT_EN = 7
-_FRAGMENT_ZH = 5
-_FRAGMENT_EN = 2
+_FRAGMENT_ZH = 8
+_FRAGMENT_EN = 4
+_BARE_ZH = 4
+_BARE_EN = 2
 
 
 def is_follow_up(text: str, history: tuple[Turn, ...]) -> bool:
@@ -97,6 +99,13 @@ def is_fragment(text: str) -> bool:
     if _HAN.search(text):
         return len(_content(text)) <= _FRAGMENT_ZH
     return len(text.split()) <= _FRAGMENT_EN
+
+
+def is_bare(text: str) -> bool:
+    """Tell whether ``text`` names a thing without asking anything of it ("card", "手续费？")."""
+    if _HAN.search(text):
+        return len(_HAN.findall(text)) <= _BARE_ZH
+    return len(text.split()) <= _BARE_EN
 
 
 def rewrites(text: str, history: tuple[Turn, ...]) -> tuple[str, ...]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from assistant.dialogue.compose import Draft, Tokenise, compose
 from assistant.dialogue.confidence import Calibration, faq_features, grounded_features
+from assistant.dialogue.followup import is_bare
 from assistant.types import AnswerKind, Candidate, ChunkHit, Citation, FaqHit, Retrieved
 from indexes.types import FloatArray, Language
 
 MAX_CANDIDATES = 3
-_SAME_TOPIC_COSINE = 0.015
-_FEW_TERMS = 2
+_EQUAL_SCORES = 0.05
+_FAQ_HANDICAP = 0.15
+"""An approved answer goes before a composed one unless that is this much more probable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,12 @@ class Policy:
     def decide(self, question: Understood, found: Retrieved, seen: Assessment) -> Decision:
         """Take the first way of answering that is trusted enough."""
         limits = self._thresholds
-        if seen.faq_probability >= limits.faq:
-            if _ambiguous(found):
+        if seen.faq_probability >= max(limits.faq, seen.grounded_probability - _FAQ_HANDICAP):
+            if _ambiguous(question, found):
                 return _clarify(found, seen.faq_probability)
             return _answer_from_faq(found.faqs[0], seen.faq_probability, found)
-        if seen.draft and seen.grounded_probability >= limits.grounded:
+        trusted = seen.grounded_probability >= limits.grounded
+        if seen.draft and trusted and not is_bare(question.text):
             return Decision(
                 AnswerKind.GROUNDED,
                 seen.grounded_probability,
@@ -90,7 +93,7 @@ class Policy:
                 citations=seen.draft.citations,
                 candidates=_candidates(found)[:MAX_CANDIDATES],
             )
-        if seen.best >= limits.clarify:
+        if seen.best >= limits.clarify or (is_bare(question.text) and _touches(found)):
             return _clarify(found, seen.best)
         return Decision(AnswerKind.ABSTAIN, seen.best, candidates=_candidates(found))
 
@@ -119,12 +122,16 @@ def draft_and_values(
     return draft, values
 
 
-def _ambiguous(found: Retrieved) -> bool:
+def _ambiguous(question: Understood, found: Retrieved) -> bool:
     """A word or two that several entries fit equally well asks for a question back."""
-    if len(found.terms) > _FEW_TERMS or len(found.faqs) < 2:
+    if not is_bare(question.text) or len(found.faqs) < 2:
         return False
-    first, second = found.faqs[0], found.faqs[1]
-    return first.cosine - second.cosine < _SAME_TOPIC_COSINE
+    return found.faqs[0].score - found.faqs[1].score < _EQUAL_SCORES
+
+
+def _touches(found: Retrieved) -> bool:
+    """Tell whether the collection knows any of the words."""
+    return any(h.coverage > 0 for h in found.faqs) or any(h.coverage > 0 for h in found.chunks)
 
 
 def _answer_from_faq(hit: FaqHit, probability: float, found: Retrieved) -> Decision:

@@ -17,16 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from assistant.runtime import Runtime
 
 from assistant.dialogue.compose import Draft
 from assistant.dialogue.confidence import FAQ_FEATURES, GROUNDED_FEATURES
-from assistant.dialogue.followup import is_follow_up, rewrites
 from assistant.dialogue.policy import Understood, draft_and_values, faq_values
+from assistant.runtime import Runtime
 from assistant.settings import Settings
 from assistant.types import Retrieved, Scope
 from indexes.language import detect_language
-from training.calibration.cases import SEED, Case, CaseSet, all_sets, history_of
+from training.calibration.cases import SEED, Case, CaseSet, all_sets
 from training.calibration.fit import Samples, fit
 
 _RETRIEVE = 10
@@ -63,12 +62,8 @@ def holds(draft: Draft, texts: tuple[str, ...]) -> bool:
 
 
 def ask(runtime: Runtime, cases: list[Case]) -> Iterator[tuple[Case, Understood, Retrieved]]:
-    """Retrieve for each case as the dialogue would."""
-    texts = []
-    for case in cases:
-        history = history_of(case)()
-        text = case.question
-        texts.append(rewrites(text, history)[0] if is_follow_up(text, history) else text)
+    """Retrieve for each case."""
+    texts = [case.question for case in cases]
     vectors = runtime.encoder.encode_queries(texts)
     found = runtime.knowledge.search(Scope(), texts, vectors, _RETRIEVE)
     for case, text, vector, result in zip(cases, texts, vectors, found, strict=True):
@@ -77,7 +72,8 @@ def ask(runtime: Runtime, cases: list[Case]) -> Iterator[tuple[Case, Understood,
 
 def gather(runtime: Runtime, cases: CaseSet, faq: Gathered, grounded: Gathered) -> None:
     """Add the features and labels of one set."""
-    answerable = [c for c in cases.cases if c.kind not in {"smalltalk", "handoff"}]
+    skipped = {"smalltalk", "handoff"}
+    answerable = [c for c in cases.cases if c.kind not in skipped and not c.history]
     for case, question, found in ask(runtime, answerable):
         values = faq_values(question, found, runtime.tokenise)
         if values:

@@ -10,12 +10,10 @@ import csv
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from assistant.types import Turn
 
 SEED = 7
 LEFT_OUT = 1 / 3
@@ -150,7 +148,10 @@ def reading(source: Reading, out: Path, questions: int) -> CaseSet:
     gold = {q["id"]: q for q in read_jsonl(source.gold)} if source.gold else {}
     cases = []
     for row in read_jsonl(source.questions):
-        answers = gold.get(row["id"], row)["answers"] if not row.get("is_impossible") else []
+        if row.get("is_impossible"):
+            # Written against the very paragraph: telling these takes a reader, not retrieval.
+            continue
+        answers = gold.get(row["id"], row)["answers"]
         texts = tuple(dict.fromkeys(a["text"] for a in answers)) if row["pid"] in known else ()
         cases.append(Case(row["question"], texts=texts))
     rng.shuffle(cases)
@@ -174,21 +175,13 @@ def bank(examples: Path, split: str) -> CaseSet:
     return CaseSet(f"bank-{split}", faqs, (examples / "documents",), cases)
 
 
-def history_of(case: Case) -> Callable[[], tuple[Turn, ...]]:
-    """Return the case's earlier questions as turns (their answers do not matter here)."""
-    from assistant.types import AnswerKind
-
-    return lambda: tuple(Turn(q, q, "", AnswerKind.FAQ) for q in case.history)
-
-
 def all_sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[CaseSet]:
     """Yield every set, at most ``questions`` questions each; ``out`` takes the files made."""
     rows = [(r["text"], r["category"]) for r in read_csv(data / "banking77" / "train.csv")]
     yield intents("banking77", rows, out, questions)
     clinc = [(r["text"], r["intent"]) for r in read_jsonl(data / "clinc150" / "valid.jsonl")]
     yield intents("clinc150", clinc, out, questions)
-    for name in ("lcqmc", "bq_corpus"):
-        yield pairs(name, read_jsonl(data / name / "dev.jsonl"), out, questions)
+    yield pairs("lcqmc", read_jsonl(data / "lcqmc" / "dev.jsonl"), out, questions)
     squad, cmrc, xquad = data / "squad2", data / "cmrc2018", data / "xquad"
     sources = (
         Reading("squad2", squad / "squad2_paragraphs.jsonl", squad / "squad2_questions.jsonl"),

@@ -13,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 Floats = NDArray[np.float64]
 CURVE_POINTS = 60
 ECE_BINS = 10
+FULL_SET = 200
+LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,10 @@ class Samples:
 
     @property
     def weights(self) -> Floats:
-        """Weights that let every set count the same."""
-        names, inverse, counts = np.unique(self.sets, return_inverse=True, return_counts=True)
-        return (self.sets.size / (len(names) * counts))[inverse]
+        """Weights that let every set of at least ``FULL_SET`` count the same, a smaller one less."""
+        _, inverse, counts = np.unique(self.sets, return_inverse=True, return_counts=True)
+        weights = (np.minimum(counts, FULL_SET) / counts)[inverse]
+        return weights * (weights.size / weights.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,16 @@ def risk_coverage(p: Floats, right: NDArray[np.bool_], weights: Floats) -> list[
     """Return risk and coverage at thresholds spread over the confidences seen.
 
     El-Yaniv & Wiener, "On the Foundations of Noise-free Selective Classification" (2010).
-    Risk is made monotone from the strict side, so that a chance dip never lowers a threshold.
+    The curve starts where ``LEAST_SHARE`` is answered, since the risk of a handful is chance; it is
+    made monotone from there, so that a chance dip never lowers a threshold.
     """
     order = np.argsort(-p)
     w, wrong = weights[order], (~right[order]) * weights[order]
     covered = np.cumsum(w)
-    risk = np.maximum.accumulate(np.cumsum(wrong) / covered)
-    at = np.unique(np.linspace(min(20, p.size - 1), p.size - 1, CURVE_POINTS).astype(int))
+    first = int(np.searchsorted(covered / weights.sum(), LEAST_SHARE))
+    risk = np.cumsum(wrong) / covered
+    risk[first:] = np.maximum.accumulate(risk[first:])
+    at = np.unique(np.linspace(first, p.size - 1, CURVE_POINTS).astype(int))
     return [
         {
             "threshold": round(float(p[order][i]), 4),
