@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support import ROOT, Run
 
 from assistant.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[1]
 KEPT = {"ASSISTANT_CACHE_DIR", "ASSISTANT_DEV_DATA"}
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import ROOT, Run
+from support import ROOT, Run
 
 from assistant import __version__
 from assistant.cli import COMMANDS, cli, run

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Run
+from support import ROOT, Run
 
 from assistant.types import Answer, AnswerKind
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import click
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from assistant.cli import COMMANDS, cli
 from assistant.types import Answer, AnswerKind, Candidate, Citation
