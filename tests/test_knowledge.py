@@ -317,6 +317,8 @@ def test_an_index_ahead_of_a_restored_database_is_built_anew(
         # Its ids are those of the lost document: they must not be taken for known.
         library.put("fees.md", "# Fees\n\nA transfer abroad costs 3 euro.", SCOPE)
         assert library.sources("card", SCOPE) == {"card.md", "fees.md"}
+        best = library.search("A transfer abroad costs 3 euro.", SCOPE).chunks[0]
+        assert (best.source, round(best.cosine, 2)) == ("fees.md", 1.0)  # by its own vector
         library.assert_consistent(SCOPE)
 
 
