@@ -80,7 +80,7 @@ class RowFailure:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """Told after each slice: ``done`` of ``total`` rows, ``failed`` of them without an answer."""
+    """Told at the start and after each slice: ``done`` of ``total`` rows, ``failed`` of them without an answer."""
 
     done: int
     total: int
@@ -168,6 +168,8 @@ def _run_locked(
         stream.seek(journal.bytes)
         if journal.bytes == 0:
             stream.write(_header(request).encode())
+        tell = progress or _ignore
+        tell(BatchProgress(journal.rows, survey.rows, journal.failed))
         while batch := list(islice(rows, request.slice_rows)):
             text = _answer_slice(runtime, request, survey, batch, journal)
             stream.write(text.encode())
@@ -175,13 +177,16 @@ def _run_locked(
             journal.rows += len(batch)
             journal.bytes = stream.tell()
             write_journal(journal_path, journal)
-            if progress is not None:
-                progress(BatchProgress(journal.rows, survey.rows, journal.failed))
+            tell(BatchProgress(journal.rows, survey.rows, journal.failed))
         sync(stream)
     os.replace(partial, request.output)
     sync_folder(request.output.resolve().parent)
     journal_path.unlink(missing_ok=True)
     return _report(request, journal, resumed_at, time.perf_counter() - started)
+
+
+def _ignore(_progress: BatchProgress) -> None:
+    return None
 
 
 def _report(

@@ -81,7 +81,12 @@ def test_rows_come_back_in_order_with_the_whole_answer(tmp_path: Path) -> None:
     assert [row["question"] for row in rows] == [f"question {n}" for n in range(10)]
     expected = Echo().answer("question 3").to_json()
     assert rows[3] == {"id": "q3", "question": "question 3", **expected, "error": None}
-    assert [(p.done, p.total, p.failed) for p in told] == [(4, 10, 0), (8, 10, 0), (10, 10, 0)]
+    assert [(p.done, p.total, p.failed) for p in told] == [
+        (0, 10, 0),
+        (4, 10, 0),
+        (8, 10, 0),
+        (10, 10, 0),
+    ]
     assert (report.rows, report.answered, report.failed) == (10, 10, 0)
     assert report.kinds == {"grounded": 10}
     assert leftovers(tmp_path) == []
