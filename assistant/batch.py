@@ -80,7 +80,7 @@ class RowFailure:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """Told at the start and after each slice: ``done`` of ``total`` rows, ``failed`` of them without an answer."""
+    """Told at the start and after each slice: ``failed`` of the ``done`` rows have no answer."""
 
     done: int
     total: int
