@@ -19,7 +19,7 @@ Int64Array = NDArray[np.int64]
 APPROXIMATE_FROM = 150_000
 """From this many vectors on, a full scan (some 9 ms of one core) gives way to inverted lists."""
 
-PROBED_SHARE = 6
+PROBED_SHARE = 4
 """One in so many lists is looked into. On vectors synthesised from real ones, asked real queries,
 this finds 0.98 and more of the exact ten nearest between 150,000 and 500,000 vectors."""
 
@@ -27,7 +27,8 @@ PARALLEL_FROM = 200_000
 """Inner products in one search from which all cores are used: about 10 ms of one core."""
 
 _FAISS: Any = faiss  # its type stubs describe the C++ side, not what Python accepts
-_CORES = faiss.omp_get_max_threads()
+_ALL_CORES = faiss.omp_get_max_threads()
+_CORES = _ALL_CORES
 _SLICE = 16_384
 
 
@@ -89,6 +90,12 @@ class DenseSegment:
             parameters = _FAISS.SearchParametersIVF(sel=selector, nprobe=probes)
         rows: Int64Array = self._index.search(queries, count, params=parameters)[1]
         return rows
+
+
+def limit_threads(count: int) -> None:
+    """Let searches of this process use at most ``count`` threads; 0: all cores."""
+    global _CORES  # noqa: PLW0603 - faiss's own setting is as global
+    _CORES = count or _ALL_CORES
 
 
 def train(vectors: HalfArray) -> Any:

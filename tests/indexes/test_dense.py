@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_corpora import unit
 
-from indexes.dense import DenseSegment, read_index, train, write_index
+from indexes.dense import DenseSegment, limit_threads, read_index, train, write_index
 
 DIM = 16
 RNG = np.random.default_rng(11)
@@ -71,6 +71,15 @@ def test_cosines_are_those_of_the_stored_vectors() -> None:
             VECTORS[rows].astype(np.float32) @ QUERIES[0],
             atol=1e-6,
         )
+
+
+def test_the_number_of_threads_changes_nothing_but_time() -> None:
+    before = EXACT.search(QUERIES, 10)
+    many = np.repeat(QUERIES, 20, axis=0)  # enough work to be shared out
+    for count in (1, 2, 0):
+        limit_threads(count)
+        for left, right in zip(before, EXACT.search(many, 10)[::20], strict=True):
+            np.testing.assert_array_equal(left, right)
 
 
 def test_an_exact_segment_shares_its_memory_and_outlives_its_maker() -> None:
