@@ -73,8 +73,14 @@ class Knowledge:
         return [Retrieved(*found) for found in zip(chunks, faqs, terms, strict=True)]
 
     def refresh(self, scope: Scope) -> None:
-        """Take in all changes now, rather than with the next search."""
-        self._current(scope)
+        """Take in all changes now, rather than with the next search: call it after an ingest.
+
+        Many additions are then also written to the disk, in the background.
+        """
+        live = self._current(scope)
+        if live is not None:
+            for name in live.worth_saving():
+                self._compactor.ask(live, name)
 
     def compact(self, scope: Scope) -> None:
         """Write new generations of both indexes now, whether they need it or not."""

@@ -15,6 +15,11 @@ from indexes.errors import IndexCorruptError
 from indexes.search import HybridIndex
 
 INDEXES: tuple[IndexName, ...] = ("chunks", "faq")
+SAVE_ITEMS = 256
+SAVE_SHARE = 20
+"""A new generation after an ingest is worth it from this many additions on, or this part of the
+index: writing one costs a pass over all its texts."""
+
 _ADD_AT_ONCE = 5_000
 _log = logging.getLogger(__name__)
 
@@ -45,6 +50,7 @@ class LiveCollection:
         self._lock = threading.Lock()
         self._version: int | None = None
         self._indexes: dict[IndexName, HybridIndex] = {}
+        self._unsaved: dict[IndexName, int] = dict.fromkeys(INDEXES, 0)
 
     def index(self, name: IndexName) -> HybridIndex:
         """The index as it stands; ``follow`` first."""
@@ -79,8 +85,12 @@ class LiveCollection:
         """The indexes that have gathered enough changes to be worth a new generation."""
         return [name for name, index in self._indexes.items() if index.needs_compaction()]
 
+    def worth_saving(self) -> list[IndexName]:
+        """The indexes whose additions in memory would noticeably delay the next start."""
+        return [name for name, index in self._indexes.items() if self._is_worth(name, index)]
+
     def compact(self, name: IndexName) -> None:
-        """Bring an index that needs compaction to a new generation while it goes on serving.
+        """Bring an index to a new generation while it goes on serving.
 
         When another process has written one meanwhile, that one is taken instead.
         """
@@ -126,10 +136,15 @@ class LiveCollection:
         _, last_deletion = feed.high_water(name)
         self._passages.flush()
         index.rebuild(feed.items(name, 0, self._dim), last_deletion)
+        self._unsaved[name] = 0
+
+    def _is_worth(self, name: IndexName, index: HybridIndex) -> bool:
+        return self._unsaved[name] > max(SAVE_ITEMS, index.size // SAVE_SHARE)
 
     def _catch_up(self, name: IndexName, index: HybridIndex, feed: Feed) -> None:
         for batch in batched(feed.items(name, index.last_item_id, self._dim), _ADD_AT_ONCE):
             index.add(batch)
+            self._unsaved[name] += len(batch)
         deleted, last_deletion = feed.deletions(name, index.last_deletion_id)
         if deleted:
             index.delete(deleted, last_deletion)
@@ -145,8 +160,9 @@ class LiveCollection:
             item, deletion = feed.high_water(name)
             if fresh.last_item_id > item or fresh.last_deletion_id > deletion:
                 return False
+            self._unsaved[name] = 0
             self._catch_up(name, fresh, feed)
-            if fresh.needs_compaction():
+            if fresh.needs_compaction() or self._is_worth(name, fresh):
                 return False
             # Caught up under the lock: a search that has followed never sees an older state.
             self._indexes[name] = fresh

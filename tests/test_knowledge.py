@@ -212,6 +212,25 @@ def test_generations_are_written_in_the_background(
     library.assert_consistent(SCOPE)
 
 
+def test_an_ingest_is_written_for_the_next_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("assistant.live.SAVE_ITEMS", 5)
+    for number in range(8):
+        (tmp_path / f"{number}.md").write_text(f"{CARD} Note {number}.")
+    with Library(settings) as library:
+        library.ingestor.ingest([tmp_path / "0.md"], SCOPE)
+        library.knowledge._compactor.close()
+        assert generations(library, "chunks") == []  # too few to be worth it
+    with Library(settings) as library:
+        library.ingestor.ingest(sorted(tmp_path.glob("*.md")), SCOPE)
+    with Library(settings) as library:
+        assert len(generations(library, "chunks")) == 1
+        library.assert_consistent(SCOPE)
+        live = library.knowledge._live_of(library.storage.catalog.require(SCOPE))
+        assert live._unsaved["chunks"] == 0
+
+
 def test_searching_goes_on_while_generations_are_written(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
