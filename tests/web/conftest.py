@@ -6,12 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
+from web_support import Service
 
 from assistant.runtime import Runtime
 from assistant.settings import Settings
@@ -45,14 +45,6 @@ def client(runtime: Runtime) -> Iterator[TestClient]:
     """The API without the page, as an HTTP client that sees a 500 as a browser would."""
     with TestClient(create_app(runtime, page=False), raise_server_exceptions=False) as opened:
         yield opened
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running server."""
-
-    url: str
-    runtime: Runtime
 
 
 @pytest.fixture(scope="session")

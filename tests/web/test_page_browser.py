@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Service
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from web_support import Service
 
 from assistant.types import Scope
 

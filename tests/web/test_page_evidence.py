@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web_html import read
+from web_support import read
 
 from assistant.errors import InvalidInputError, NotFoundError
 from assistant.runtime import Runtime

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from web_html import read
+from web_support import read
 
 from assistant.types import AnswerKind
 from assistant.web import ui_render as render

@@ -1,8 +1,19 @@
-"""Reads HTML as a browser's parser would, for tests of what the page is made of."""
+"""What tests of the web share: a running service, and HTML read as a browser's parser would."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html.parser import HTMLParser
+
+from assistant.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running server."""
+
+    url: str
+    runtime: Runtime
 
 
 class Reader(HTMLParser):
