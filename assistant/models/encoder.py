@@ -145,7 +145,7 @@ def span_weights(offsets: NDArray[np.int64], spans: Sequence[Span]) -> FloatArra
     start, end = offsets[:, 0], offsets[:, 1]
     lower = np.array([[span.start] for span in spans])
     upper = np.array([[span.end] for span in spans])
-    touches = (start < upper) & (end > lower) & (end > start)
+    touches = (start < upper) & (end > lower) & (end > start) & (upper > lower)
     counts = touches.sum(axis=1, keepdims=True)
     weights = np.where(counts > 0, touches / np.maximum(counts, 1), 1 / len(offsets))
     return weights.astype(np.float32)

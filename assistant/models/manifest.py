@@ -13,7 +13,7 @@ from assistant.errors import ModelError
 MANIFEST_FILE = "manifest.json"
 # Raised whenever the graph, the tokeniser or the meaning of a file changes: older builds are then
 # refused with the advice to build again.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

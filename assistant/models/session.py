@@ -140,7 +140,6 @@ class CudaBackend:
     """Padded batches in half precision; inputs and outputs stay bound to device memory."""
 
     batch = 64
-    max_tokens = 32768
 
     def __init__(self, graph: Path) -> None:
         self._session = _session(graph, "CUDAExecutionProvider", "ORT_ENABLE_ALL")
@@ -151,24 +150,12 @@ class CudaBackend:
             )
 
     def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i].ids))
         results: dict[int, FloatArray] = {}
-        for batch in self._batches(order, texts):
+        for batch in batches([len(text.ids) for text in texts]):
             vectors = self._run([texts[i] for i in batch])
             for row, i in enumerate(batch):
                 results[i] = vectors[row, : len(texts[i].pool)].astype(np.float32)
         return [results[i] for i in range(len(texts))]
-
-    def _batches(self, order: Sequence[int], texts: Sequence[Tokens]) -> list[list[int]]:
-        """Cut ``order`` (ascending length) so that rows times longest stays within the limit."""
-        batches: list[list[int]] = []
-        for i in order:
-            fits = batches and (len(batches[-1]) + 1) * len(texts[i].ids) <= self.max_tokens
-            if fits and len(batches[-1]) < self.batch * 8:
-                batches[-1].append(i)
-            else:
-                batches.append([i])
-        return batches
 
     def _run(self, texts: Sequence[Tokens]) -> NDArray[np.float16]:
         import onnxruntime
@@ -187,6 +174,25 @@ class CudaBackend:
 
     def close(self) -> None:
         return None
+
+
+def batches(
+    lengths: Sequence[int], max_tokens: int = 32768, max_rows: int = 512
+) -> list[list[int]]:
+    """Return the places of ``lengths`` in batches, shortest first, each at most ``max_tokens``
+    when padded.
+
+    A single text longer than that is a batch of its own.
+    """
+    result: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        # Ascending order: the newest text is the longest, so it sets the padding.
+        rows = len(result[-1]) + 1 if result else max_rows + 1
+        if rows <= max_rows and rows * lengths[i] <= max_tokens:
+            result[-1].append(i)
+        else:
+            result.append([i])
+    return result
 
 
 def pad(texts: Sequence[Tokens]) -> tuple[NDArray[np.int32], NDArray[np.int32], FloatArray]:

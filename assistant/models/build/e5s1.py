@@ -71,9 +71,9 @@ def read_e5s1(path: Path) -> EncoderWeights:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:
             raise ModelError(f"{path.name} is empty. Install its package again.") from error
-    # Every array below is a copy, so the map can be closed at the end.
-    with mapped, memoryview(mapped) as data:
-        return _parse(_Cursor(data, path), data, path)
+    # Not closed by hand: a view still held by an error's traceback would forbid it.
+    data = memoryview(mapped)
+    return _parse(_Cursor(data, path), data, path)
 
 
 def _parse(cursor: _Cursor, data: memoryview, path: Path) -> EncoderWeights:

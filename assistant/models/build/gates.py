@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from assistant.errors import ModelError
 from assistant.models.session import Backend, Tokens
@@ -40,6 +41,17 @@ def sample_texts(query_prefix: str, passage_prefix: str) -> list[str]:
     english = " ".join(p for _, p in SAMPLE if p.isascii())
     chinese = "".join(p for _, p in SAMPLE if not p.isascii())
     return [*questions, *passages, passage_prefix + english * 3, passage_prefix + chinese * 3]
+
+
+def sample_tokens(
+    tokenizer: Tokenizer, query_prefix: str, passage_prefix: str, max_tokens: int
+) -> list[Tokens]:
+    """Return the sample ready to run, each text pooled to its mean."""
+    tokens = []
+    for encoding in tokenizer.encode_batch(sample_texts(query_prefix, passage_prefix)):
+        ids = np.array(encoding.ids[:max_tokens], dtype=np.int32)
+        tokens.append(Tokens(ids, np.full((1, len(ids)), 1 / len(ids), dtype=np.float32)))
+    return tokens
 
 
 def compare(built: Backend, reference: Backend, tokens: Sequence[Tokens]) -> dict[str, float]:

@@ -16,7 +16,7 @@ Three precisions:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -43,8 +43,9 @@ def quantise_columns(matrix: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
 class _Graph:
     """Collects nodes and weights under unique names."""
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, scales: Mapping[str, FloatArray]) -> None:
         self.precision = precision
+        self.scales = scales
         self.float_type = np.float16 if precision == "fp16" else np.float32
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
@@ -82,6 +83,10 @@ class _Graph:
         if self.precision != "int8":
             product = self.node("MatMul", [x, self.weight(f"{name}.w", matrix.T)], f"{name}/matmul")
             return self.node("Add", [product, b], f"{name}/out")
+        if name in self.scales:
+            factor = self.scales[name]
+            x = self.node("Mul", [x, self.weight(f"{name}.f", 1 / factor)], f"{name}/scaled")
+            matrix = matrix * factor
         values, scale = quantise_columns(matrix.T)
         return self.node(
             "DynamicQuantizeMatMul",
@@ -106,14 +111,22 @@ class _Graph:
         )
 
 
-def build_graph(weights: EncoderWeights, precision: Precision, *, padded: bool) -> onnx.ModelProto:
+def build_graph(
+    weights: EncoderWeights,
+    precision: Precision,
+    *,
+    padded: bool,
+    scales: Mapping[str, FloatArray] | None = None,
+) -> onnx.ModelProto:
     """Return the encoder as an ONNX model.
+
+    ``scales`` (see calibration) tame outlying channels for int8; other precisions ignore them.
 
     Inputs: ``input_ids`` int32 (batch, tokens); ``pool`` float (batch, spans, tokens), rows of
     pooling weights; with ``padded`` also ``lengths`` int32 (batch,), the tokens that count in each
     row. Output: ``pooled`` float (batch, spans, hidden), not normalised.
     """
-    graph = _Graph(precision)
+    graph = _Graph(precision, scales or {})
     x = _embed(graph, weights)
     for layer in range(weights.shape.layers):
         x = _layer(graph, weights, x, f"l{layer}", padded)

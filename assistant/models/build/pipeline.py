@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
-from tokenizers import Tokenizer
 
 from assistant.errors import ModelError
 from assistant.models.build import gates
+from assistant.models.build.calibration import outlier_scales
 from assistant.models.build.graph import Precision, build_graph
 from assistant.models.build.recipe import Recipe, recipe_for
 from assistant.models.build.sources import Source, locate, sha256_of
@@ -60,9 +59,9 @@ def _build(
 ) -> ModelManifest:
     registry = ModelRegistry(settings.models_dir)
     parent = settings.models_dir / recipe.name
-    parent.mkdir(parents=True, exist_ok=True)
     folder = parent / f"{precision}-{_key(recipe, source, precision)}"
     try:
+        parent.mkdir(parents=True, exist_ok=True)
         with FileLock(parent / "build.lock", timeout=_LOCK_SECONDS):
             manifest = _already_built(folder)
             if manifest is None:
@@ -115,10 +114,12 @@ def _build_in(
     say(f"building the {precision} graph ({len(weights.vocabulary.pieces)} pieces)")
     tokenizer = build_tokenizer(weights.vocabulary)
     tokenizer.save(str(part / TOKENIZER_FILE), pretty=False)
-    model = build_graph(weights, precision, padded=precision == "fp16").SerializeToString()
-    (part / MODEL_FILE).write_bytes(model)
+    sample = gates.sample_tokens(
+        tokenizer, recipe.query_prefix, recipe.passage_prefix, weights.shape.max_positions
+    )
+    (part / MODEL_FILE).write_bytes(encoder_graph(weights, precision, sample))
     say("checking it against fp32")
-    parity = _gate(part / MODEL_FILE, weights, tokenizer, recipe, precision)
+    parity = _gate(part / MODEL_FILE, weights, precision, sample)
     manifest = ModelManifest(
         name=recipe.name,
         task="encoder",
@@ -150,23 +151,21 @@ def trimmed(weights: EncoderWeights) -> EncoderWeights:
     return replace(weights, vocabulary=trim(weights.vocabulary, kept), tensors=tensors)
 
 
+def encoder_graph(weights: EncoderWeights, precision: Precision, sample: Sequence[Tokens]) -> bytes:
+    """Return the served graph: int8 for CPU with its outliers tamed on ``sample``, fp16 padded."""
+    scales = outlier_scales(weights, sample) if precision == "int8" else None
+    model = build_graph(weights, precision, padded=precision == "fp16", scales=scales)
+    return bytes(model.SerializeToString())
+
+
 def _gate(
-    model: Path,
-    weights: EncoderWeights,
-    tokenizer: Tokenizer,
-    recipe: Recipe,
-    precision: Precision,
+    model: Path, weights: EncoderWeights, precision: Precision, sample: Sequence[Tokens]
 ) -> dict[str, float]:
-    texts = gates.sample_texts(recipe.query_prefix, recipe.passage_prefix)
-    tokens = []
-    for encoding in tokenizer.encode_batch(texts):
-        ids = np.array(encoding.ids[: weights.shape.max_positions], dtype=np.int32)
-        tokens.append(Tokens(ids, np.full((1, len(ids)), 1 / len(ids), dtype=np.float32)))
     threads = os.cpu_count() or 1
     reference = CpuBackend(build_graph(weights, "fp32", padded=False).SerializeToString(), threads)
     built = open_backend(model, "cuda" if precision == "fp16" else "cpu", threads)
     try:
-        return gates.compare(built, reference, tokens)
+        return gates.compare(built, reference, sample)
     finally:
         built.close()
         reference.close()
