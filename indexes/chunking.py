@@ -22,6 +22,8 @@ _MAX_CONTEXT = 240
 # A chunk filled to the share x costs (1 - x)^2 and these. Two neighbours with shares a and b go
 # into one chunk when 1 + _PER_CHUNK - 2ab is more than the cost of crossing their boundary.
 _PER_CHUNK = 0.25
+_FINEST = 24
+"""A chunk begins at most about every ``max_tokens / _FINEST`` tokens."""
 _CUT_SENTENCE = 0.35
 _CUT_LINE = 0.12
 _CUT_PARAGRAPH = 0.03
@@ -66,7 +68,7 @@ def chunk_document(document: Document, count_tokens: CountTokens, max_tokens: in
     sections = _sections(document.headings)
     units = _units(document, sections, count_tokens, max_tokens)
     return [
-        _chunk(document, units[first:last], sections)
+        _chunk(document, units[first:last], sections, max_tokens)
         for first, last in _best_cut(units, max_tokens)
     ]
 
@@ -172,7 +174,10 @@ def _best_cut(units: Sequence[_Unit], max_tokens: int) -> list[tuple[int, int]]:
     """The cheapest way to cut ``units`` into chunks, as half-open ranges of indexes."""
     costs = [0.0] + [float("inf")] * len(units)
     starts = [0] * (len(units) + 1)
+    allowed = _allowed_starts(units, max_tokens)
     for end in range(1, len(units) + 1):
+        if end < len(units) and not allowed[end]:
+            continue
         tokens, crossing, last_section = 0, 0.0, units[end - 1].section
         for start in range(end - 1, -1, -1):
             unit = units[start]
@@ -181,7 +186,7 @@ def _best_cut(units: Sequence[_Unit], max_tokens: int) -> list[tuple[int, int]]:
             lead = unit.lead_tokens if unit.section != last_section else 0
             if tokens > max_tokens:
                 break
-            if tokens + lead <= max_tokens:
+            if allowed[start] and tokens + lead <= max_tokens:
                 size = 1 - tokens / max_tokens
                 cost = costs[start] + unit.cut_cost + size * size + _PER_CHUNK + crossing
                 if cost < costs[end]:
@@ -196,7 +201,22 @@ def _best_cut(units: Sequence[_Unit], max_tokens: int) -> list[tuple[int, int]]:
     return ranges[::-1]
 
 
-def _chunk(document: Document, units: Sequence[_Unit], sections: Sequence[_Section]) -> Chunk:
+def _allowed_starts(units: Sequence[_Unit], max_tokens: int) -> list[bool]:
+    """Where a chunk may begin: among very short sentences not at each, to bound the work."""
+    allowed: list[bool] = []
+    tokens = max_tokens
+    for unit in units:
+        tokens += unit.lead_tokens
+        large = tokens + unit.tokens > max_tokens // 2
+        starts = unit.opens or large or tokens >= max_tokens // _FINEST
+        tokens = unit.tokens if starts else tokens + unit.tokens
+        allowed.append(starts)
+    return allowed
+
+
+def _chunk(
+    document: Document, units: Sequence[_Unit], sections: Sequence[_Section], max_tokens: int
+) -> Chunk:
     first, last = units[0], units[-1]
     path = sections[first.section].path
     start, end = first.span.start, last.span.end
@@ -206,8 +226,9 @@ def _chunk(document: Document, units: Sequence[_Unit], sections: Sequence[_Secti
         start = path[-1].start
         path = path[:-1]
         tokens += first.lead_tokens
-    elif document.text.startswith(BULLET, start - len(BULLET)):
+    elif document.text.endswith(BULLET, 0, start) and tokens + first.lead_tokens <= max_tokens:
         start -= len(BULLET)
+        tokens += first.lead_tokens
     titles = tuple(heading.title for heading in path)
     return Chunk(
         start=start,

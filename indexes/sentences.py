@@ -80,7 +80,8 @@ def split_sentences(text: str, start: int, end: int) -> list[Span]:
         if bullet is not None:
             left = bullet.end()
         for first, last in _line_sentences(text, left, right):
-            spans.extend(split_long(text, first, last, MAX_SENTENCE))
+            pieces = split_long(text, first, last, MAX_SENTENCE)
+            spans.extend(piece for piece in pieces if _is_wordy(text, piece.start, piece.end))
     return spans
 
 
@@ -97,16 +98,15 @@ def split_long(text: str, start: int, end: int, limit: int) -> Iterator[Span]:
     """Cut ``text[start:end]`` into spans of at most ``limit`` code points (``limit`` >= 1).
 
     Cuts fall after the last strong clause mark that fits, else a weak one, else at white space,
-    else anywhere. Spans without a letter or digit are dropped.
+    else anywhere. Nothing but white space lies between the spans.
     """
     start, end = _trim(text, start, end)
     while end - start > limit:
         cut = _cut(text, start, start + limit)
         left, right = _trim(text, start, cut)
-        if _is_wordy(text, left, right):
-            yield Span(left, right)
+        yield Span(left, right)
         start, end = _trim(text, cut, end)
-    if _is_wordy(text, start, end):
+    if start < end:
         yield Span(start, end)
 
 
@@ -184,7 +184,7 @@ def _dot_ends_sentence(text: str, first: int, match: re.Match[str], following: i
 def _inside_brackets(text: str, first: int, position: int, end: int) -> bool:
     """Whether a bracket opened in this sentence closes only after ``position``, not far off."""
     for opener, closer in _BRACKETS.items():
-        opened = text.rfind(opener, first, position)
+        opened = text.rfind(opener, max(first, position - 2 * _BRACKET_REACH), position)
         if opened >= 0 and text.find(closer, opened, position) < 0:
             closes = text.find(closer, position, min(end, position + _BRACKET_REACH))
             # When nothing but closers follow, the end of the bracket is the end of the sentence.

@@ -47,6 +47,8 @@ def _unpack(archive: zipfile.ZipFile, part: zipfile.ZipInfo, total: int, limits:
                 # Office programs write none; entities can blow up or read other files.
                 raise LoadError(f"{part.filename} declares XML entities; save the file again")
             size += len(piece)
+            if is_xml:
+                check(f"bytes of {part.filename}", size, limits.max_xml_bytes, _MACHINE_LIMIT)
             check("unpacked size in bytes", total + size, limits.max_expanded_bytes, _MACHINE_LIMIT)
     if size > _SMALL_PART:
         ratio = size // max(part.compress_size, 1)

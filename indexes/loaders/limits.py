@@ -19,13 +19,17 @@ class LoadLimits:
     """Size of the contents of a docx, pptx or xlsx once unpacked."""
     max_expansion: int = 200
     """Unpacked size of one part of a zip over its packed size; parts under 1 MiB are let pass."""
+    max_xml_bytes: int = 64 * _MIB
+    """Size of one unpacked XML part: parsers take ten times that in memory."""
     max_parts: int = 20_000
     """Files inside a docx, pptx or xlsx."""
-    max_pages: int = 5_000
+    max_pages: int = 3_000
     max_rows: int = 200_000
     """Rows of one table, spreadsheet or record file."""
     max_text: int = 20_000_000
     """Code points of text taken from the file."""
+    max_markup: int = 32_000_000
+    """Code points of an HTML page, tags included; a sixth of it for Markdown."""
     max_depth: int = 200
     """Nesting of HTML elements or JSON values."""
 

@@ -92,6 +92,9 @@ def load_bytes(
     if not data.strip(b"\0 \t\r\n"):
         raise LoadError("the file is empty")
     suffix = _SAME.get(suffix, suffix)
+    if suffix in _TEXT_SUFFIXES:
+        # No character takes more than four bytes: more cannot fit, and need not be decoded.
+        check("size in bytes", len(data), 4 * limits.max_text, "split the file")
     check_content(data, suffix)
     given = _Source(data, filename, suffix, limits)
     builder = TextBuilder(limits)
@@ -273,5 +276,6 @@ _RECORD_READERS: dict[str, Callable[[_Source, TextBuilder], list[Record]]] = {
     ".json": _json_records,
     ".jsonl": _json_line_records,
 }
+_TEXT_SUFFIXES = frozenset({".txt", ".md", ".csv", ".tsv", ".json", ".jsonl"})
 # In the other formats a first heading is guessed from its looks: the file name says more.
 _TITLE_FROM_HEADING = frozenset({".md", ".docx", ".pptx"})

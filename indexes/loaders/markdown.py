@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from indexes.loaders.encoding import decode
-from indexes.loaders.limits import LoadLimits
+from indexes.loaders.limits import LoadLimits, check
 from indexes.loaders.markup import write_html
 from indexes.loaders.text import TextBuilder, clean_line
 
@@ -38,6 +38,7 @@ _KNOWN_TAGS = frozenset(_TAG_NAMES.split())
 def load_markdown(data: bytes, builder: TextBuilder, limits: LoadLimits) -> str:
     """Write the text to ``builder``; return the title of the front matter, or ""."""
     source = decode(data).replace("\r\n", "\n")
+    check("characters of Markdown", len(source), limits.max_markup // 6, "split the file")
     title, source = _front_matter(source)
     write_html(_renderer().render(_prepare(source)), builder, limits)
     return title

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexes.errors import LoadError
 from indexes.loaders.encoding import decode
-from indexes.loaders.limits import LoadLimits
+from indexes.loaders.limits import LoadLimits, check
 from indexes.loaders.numbering import outline_level
 from indexes.loaders.tables import Cell, render_table
 from indexes.loaders.text import BULLET, TextBuilder, clean_line, without_contents_lines
@@ -39,6 +39,7 @@ _MARKER = re.compile(r"[•·▪■●○◦‣∙◆►✓*–—-]|[(（]?(?:\
 # A number that a narrow column broke over two lines.
 _BROKEN_NUMBER = re.compile(r"(?<=[\d.,])[ \t]*\n[ \t]*(?=[\d.,%])")
 _MAX_BOLD_HEADING = 80
+_MAX_COLUMNS = 512
 
 
 def load_html(data: bytes, builder: TextBuilder, limits: LoadLimits) -> str:
@@ -51,6 +52,7 @@ def load_html(data: bytes, builder: TextBuilder, limits: LoadLimits) -> str:
 
 def write_html(markup: str, builder: TextBuilder, limits: LoadLimits) -> str:
     """Write ``markup`` to ``builder``; return the content of ``<title>`` or ""."""
+    check("characters of HTML", len(markup), limits.max_markup, "split the page")
     root = _parse(markup)
     if root is None:
         return ""
@@ -284,6 +286,8 @@ def _grid_row(tr: _Element, reaching: dict[int, tuple[int, Cell]]) -> list[Cell]
         _fill(row, reaching)
         text = _cell_text(cell)
         down = _span(cell.get("rowspan")) - 1
+        if len(row) >= _MAX_COLUMNS:
+            break
         for offset in range(_span(cell.get("colspan"))):
             value = text if offset == 0 else None
             if down > 0:
@@ -294,7 +298,7 @@ def _grid_row(tr: _Element, reaching: dict[int, tuple[int, Cell]]) -> list[Cell]
 
 
 def _fill(row: list[Cell], reaching: dict[int, tuple[int, Cell]]) -> None:
-    while len(row) in reaching:
+    while len(row) in reaching and len(row) < _MAX_COLUMNS:
         left, value = reaching[len(row)]
         if left > 1:
             reaching[len(row)] = (left - 1, value)

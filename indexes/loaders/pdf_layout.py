@@ -11,7 +11,7 @@ from typing import Literal
 from indexes.loaders.numbering import outline_level
 from indexes.loaders.pdf_page import Line
 from indexes.loaders.pdf_table import find_tables
-from indexes.loaders.text import BULLET
+from indexes.loaders.text import BULLET, is_contents_line
 
 _BULLET = re.compile(r"[•·▪■●○◦‣∙◆►✓☐☒❖➢\uf0b7\uf0a7\uf0d8]\s*(?=\S)|[*–—-]\s+(?=\S)")
 _ENUMERATOR = re.compile(
@@ -19,7 +19,6 @@ _ENUMERATOR = re.compile(
     r"|[（(][一二三四五六七八九十\d]{1,3}[）)]|[一二三四五六七八九十]{1,3}、|\d{1,2}[、．]"
     r"|第[一二三四五六七八九十百零\d]{1,4}[条章节编款]"
 )
-_LEADERS = re.compile(r"(?:\s?[.．·…]){4,}\s*(?:[\divxlcS-]{1,6})?$")
 _SENTENCE_END = re.compile(r"[.。;；:：,，!！?？…]['\"”’)）]?$")
 _ENDED = re.compile(r"[.。;；:：!！?？]['\"”’)）]*$")
 # How the item before another list item ends.
@@ -58,7 +57,7 @@ def page_blocks(lines: Sequence[Line], body_size: float, outline: Mapping[str, i
     ``body_size``: the document's main font size in points; ``outline``: the bookmarks that lead to
     this page, as letters of the title in lower case -> level.
     """
-    lines = [line for line in lines if not _LEADERS.search(line.text)]
+    lines = [line for line in lines if not is_contents_line(line.text)]
     width = _text_width(lines)
     page = _Page(lines, body_size, outline, width)
     blocks: list[Block] = []

@@ -26,6 +26,7 @@ _WORD_BREAK = re.compile(r"(?<=[a-z])(?=[A-Z])|[_\s]+")
 def read_rows(data: bytes, suffix: str, limits: LoadLimits) -> list[list[str]]:
     """The rows of a csv or tsv file, blank ones left out."""
     text = decode(data).replace("\x00", "")
+    check("characters of text", len(text), limits.max_text, "split the file")
     delimiter = "\t" if suffix == ".tsv" else _delimiter(text)
     # A cell may be as long as the whole document may be.
     csv.field_size_limit(limits.max_text)

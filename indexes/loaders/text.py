@@ -19,6 +19,7 @@ __all__ = [
     "TextBuilder",
     "clean_characters",
     "clean_line",
+    "is_contents_line",
     "without_contents_lines",
 ]
 
@@ -36,12 +37,22 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
 
 
-_CONTENTS_LINE = re.compile(r"^.*(?:[.．·…_]\s?){6,}\s*[\divxlcS-]*\s*$", re.M)
+_PAGE_NUMBER = "0123456789ivxlcS-"
+_LEADERS = ".．·…_ \t\xa0"
 
 
 def without_contents_lines(text: str) -> str:
     """``text`` without lines of a table of contents (``Fees ........ 12``)."""
-    return _CONTENTS_LINE.sub("", text) if "...." in text or "……" in text else text
+    if not any(leader in text for leader in ("....", ". . .", "……", "____", "····")):
+        return text
+    return "\n".join(line for line in text.split("\n") if not is_contents_line(line))
+
+
+def is_contents_line(line: str) -> bool:
+    """Whether the line ends in leaders (at least four dots or the like) and a page number."""
+    head = line.rstrip().rstrip(_PAGE_NUMBER)
+    leaders = head[len(head.rstrip(_LEADERS)) :]
+    return len(leaders) - sum(map(leaders.count, " \t\xa0")) >= 4
 
 
 def clean_line(text: str) -> str:

@@ -149,7 +149,7 @@ BLOCKS = st.lists(
 )
 
 
-@given(BLOCKS, st.integers(8, 80))
+@given(BLOCKS, st.integers(8, 260))
 @settings(max_examples=200, deadline=None)
 def test_any_document_is_covered_exactly(blocks: list[tuple[int, str]], bound: int) -> None:
     doc = document(*blocks)
