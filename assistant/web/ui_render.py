@@ -108,7 +108,7 @@ def answer_message(
         f'<div class="text" dir="auto">{_with_citations(answer, turn, strings)}</div>',
         _candidates(answer["candidates"], "") if instead else "",
         _meta(answer, kind, turn, strings, rating),
-        "" if instead else _candidates(answer["candidates"], strings.related),
+        "" if instead else _candidates(_beyond(answer), strings.related),
         "</div>",
     ]
     return "".join(parts)
@@ -118,8 +118,12 @@ def _with_citations(answer: Mapping[str, Any], turn: int, strings: Strings) -> s
     pieces: list[str] = []
     spoken = without_listing(answer["answer"], answer["candidates"])
     for text, numbers in cited_pieces(spoken, answer["citations"]):
-        pieces.append(escape_lines(text))
-        pieces.extend(_cite_button(number, turn, strings) for number in numbers)
+        # The last character and its markers stay on one line.
+        body, tail = (text[:-1], text[-1:]) if numbers and not text[-1:].isspace() else (text, "")
+        buttons = "".join(_cite_button(number, turn, strings) for number in numbers)
+        pieces.append(escape_lines(body))
+        if buttons:
+            pieces.append(f'<span class="tail">{escape_lines(tail)}{buttons}</span>')
     return paragraphs("".join(pieces))
 
 
@@ -198,6 +202,12 @@ def _candidates(candidates: Sequence[Mapping[str, Any]], label: str) -> str:
     return f'<div class="candidates related"><span>{escape(label)}</span>{buttons}</div>'
 
 
+def _beyond(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Candidates that lead to more than the documents already cited."""
+    cited = {citation["title"] for citation in answer["citations"]}
+    return [c for c in answer["candidates"] if c["question"] not in cited]
+
+
 def ask_button(question: str) -> str:
     """A button that asks its own text."""
     text = escape(question)
@@ -207,7 +217,8 @@ def ask_button(question: str) -> str:
 def _meta(
     answer: Mapping[str, Any], kind: AnswerKind, turn: int, strings: Strings, rating: str | None
 ) -> str:
-    percent = round(100 * float(answer["confidence"]))
+    # "100% sure" would claim what no calibration can.
+    percent = min(99, round(100 * float(answer["confidence"])))
     shown = strings.confidence.format(percent=percent)
     confidence = ""
     if kind in (AnswerKind.FAQ, AnswerKind.GROUNDED):

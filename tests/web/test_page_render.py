@@ -136,6 +136,27 @@ def test_every_kind_has_its_badge_and_only_found_answers_a_confidence(kind: Answ
         assert ("91%" in text) == (kind in (AnswerKind.FAQ, AnswerKind.GROUNDED))
 
 
+def test_what_is_related_leads_beyond_the_documents_cited() -> None:
+    related = [{"id": str(i), "question": q, "score": 0.3} for i, q in enumerate(["T", "How?"])]
+    html = render.answer_message(
+        answer("Yes.", citations=[cite("Yes.")], candidates=related), 0, EN
+    )
+    assert [a["data-ask"] for _, a in read(html).tags if "data-ask" in a] == ["How?"]
+
+
+def test_no_answer_is_called_certain() -> None:
+    sure = {**answer("Yes."), "confidence": 0.9996}
+    assert "99%" in read(render.answer_message(sure, 0, EN)).text
+
+
+def test_the_answer_reads_whole_with_its_markers_between() -> None:
+    text = "One is so. Two 也是。"
+    html = render.answer_message(
+        answer(text, citations=[cite("One is so."), cite("Two 也是")]), 0, EN
+    )
+    assert read(html).text.startswith("One is so.1 Two 也是。2")
+
+
 def test_a_judgement_is_shown_as_pressed() -> None:
     reader = read(render.answer_message(answer("Yes."), 2, EN, "down"))
     pressed = {a["data-rate"]: a["aria-pressed"] for _, a in reader.tags if "data-rate" in a}
