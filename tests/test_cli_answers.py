@@ -146,7 +146,7 @@ def test_build_is_idempotent_and_the_bank_is_whole(bank: Path, run_assistant: Ru
     done = run_assistant("build", "--data-dir", bank, "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0
-    statuses = {f["status"] for part in report["examples"] for f in part["files"]}
+    statuses = {f["status"] for part in report["collections"] for f in part["files"]}
     assert statuses == {"unchanged"}
     stats = run_assistant("collections", "stats", "bank", "--json", "--data-dir", bank)
     numbers = json.loads(stats.stdout)

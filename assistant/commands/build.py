@@ -19,9 +19,10 @@ from assistant.commands.common import (
     print_json,
     print_line,
 )
-from assistant.commands.ingest import ingest_with_progress, print_report
+from assistant.commands.ingest import document_bar, ingest_with_progress, print_report
 
 if TYPE_CHECKING:
+    from assistant.runtime import Runtime
     from assistant.settings import Settings
     from assistant.types import IngestReport
 
@@ -41,14 +42,18 @@ EXAMPLE_COLLECTION = "bank"
 def command(no_examples: bool, source: str | None, as_json: bool) -> int:
     """Make the models, and load the example bank into the collection "bank".
 
-    Safe to run again: finished parts are recognised by their content and left alone.
+    Documents that another model has encoded are encoded anew. Safe to run again: finished parts are
+    recognised by their content and left alone.
     """
     settings = load_settings()
     manifest = _build_models(settings, source)
-    reports = [] if no_examples else _load_examples(settings)
+    with open_runtime(settings) as runtime:
+        reports = _encode_anew(runtime)
+        if not no_examples:
+            reports += _load_examples(runtime)
     failed = [result for report in reports for result in report.failed]
     if as_json:
-        print_json({"model": manifest, "examples": [asdict(report) for report in reports]})
+        print_json({"model": manifest, "collections": [asdict(report) for report in reports]})
     else:
         print_line(f"Model: {manifest['name']} ({manifest['precision']}), ready.")
         for report in reports:
@@ -62,15 +67,22 @@ def _build_models(settings: Settings, source: str | None) -> dict[str, Any]:
     return asdict(build_encoder(settings, note, source=source))
 
 
-def _load_examples(settings: Settings) -> list[IngestReport]:
+def _encode_anew(runtime: Runtime) -> list[IngestReport]:
+    """Bring every collection to the model built; reports only those where there was work."""
+    if not runtime.storage.catalog.all_collections():
+        return []
+    with document_bar() as show:
+        return runtime.ingestor.reindex_all(show)
+
+
+def _load_examples(runtime: Runtime) -> list[IngestReport]:
     """Load documents and FAQ; files that have not changed are left alone."""
     if not EXAMPLES.is_dir():
         note("The example bank comes with the source code only; this installation has none.")
         return []
     scope = make_scope(EXAMPLE_COLLECTION)
     faq = tuple(sorted(EXAMPLES.glob("faq_*.csv")))
-    with open_runtime(settings) as runtime:
-        return [
-            ingest_with_progress(runtime, (EXAMPLES / "documents",), scope, faq=False),
-            ingest_with_progress(runtime, faq, scope, faq=True),
-        ]
+    return [
+        ingest_with_progress(runtime, (EXAMPLES / "documents",), scope, faq=False),
+        ingest_with_progress(runtime, faq, scope, faq=True),
+    ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +66,13 @@ def ingest_with_progress(
     runtime: Runtime, paths: tuple[Path, ...], scope: Scope, *, faq: bool
 ) -> IngestReport:
     """Ingest, showing a bar on a terminal."""
+    with document_bar() as show:
+        return runtime.ingest(paths, scope, faq=faq, progress=show)
+
+
+@contextmanager
+def document_bar() -> Iterator[Callable[[IngestProgress], None]]:
+    """Yield a function that shows how far the documents are, on a terminal."""
     with progress_bar() as bar:
         task = bar.add_task("Loading", total=None)
 
@@ -78,7 +87,7 @@ def ingest_with_progress(
                 description=f"{Path(source).name[:40]}{part}",
             )
 
-        return runtime.ingest(paths, scope, faq=faq, progress=show)
+        yield show
 
 
 def print_report(report: IngestReport) -> None:
