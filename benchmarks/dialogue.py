@@ -72,9 +72,10 @@ def main() -> int:
                 and kind != row["expected_kind"]
             ):
                 tops = [c.question for c in answer.candidates]
+                want = row.get("expected_faq_id") or row.get("expected_text")
                 print(
                     f"{row['expected_kind']:>9} {kind:<9} {answer.confidence:.2f} "
-                    f"{row['question']!r} want {row.get('expected_faq_id') or row.get('expected_text')!r}"
+                    f"{row['question']!r} want {want!r}"
                     f" got {answer.faq_id or answer.answer[:80]!r} {tops}"
                 )
         runtime.close()

@@ -1,6 +1,6 @@
 """Batch question answering beside txtai and haystack: same weights, same texts, one run.
 
-    python benchmarks/questions.py TEXTS.jsonl QUESTIONS.jsonl MODEL [--texts 10000] [--questions 1000]
+    python benchmarks/questions.py TEXTS.jsonl QUESTIONS.jsonl MODEL
 
 TEXTS and QUESTIONS are JSON lines with a field ``text``; MODEL is a sentence-transformers folder
 of the served encoder's weights, full precision (what the other systems load). Rounds alternate

@@ -19,6 +19,7 @@ from indexes.types import FloatArray, Language
 _SMALLTALK_LIMIT = 80
 _HANDOFF_LIMIT = 600
 _RETRIEVE = 10
+_ALONE_HANDICAP = 0.2
 
 
 class QueryEncoder(Protocol):
@@ -148,7 +149,7 @@ class Dialogue:
             for number, i in enumerate(rows):
                 evidence = news_to(p.question, found[i]) if number < p.leaning else found[i]
                 read.append(self._assess(texts[i], p.language, vectors[i], evidence))
-            best = max(read, key=lambda r: r.assessment.best)
+            best = _preferred(read, p.leaning)
             p.decided = self._policy.decide(best.question, best.found, best.assessment)
             p.standalone = best.question.text
             p.empty = not best.found.chunks and not best.found.faqs
@@ -182,6 +183,16 @@ class _Reading:
     question: Understood
     found: Retrieved
     assessment: Assessment
+
+
+def _preferred(read: Sequence[_Reading], leaning: int) -> _Reading:
+    """Take the most trusted reading; one that ignores the conversation must be clearly better."""
+
+    def trust(number: int) -> float:
+        alone = leaning and number >= leaning
+        return read[number].assessment.best - (_ALONE_HANDICAP if alone else 0.0)
+
+    return read[max(range(len(read)), key=trust)]
 
 
 def news_to(question: Question, found: Retrieved) -> Retrieved:

@@ -30,7 +30,7 @@ class Samples:
 
     @property
     def weights(self) -> Floats:
-        """Weights that let every set of at least ``FULL_SET`` count the same, a smaller one less."""
+        """Weights that let sets of ``FULL_SET`` and more count the same, smaller ones less."""
         _, inverse, counts = np.unique(self.sets, return_inverse=True, return_counts=True)
         weights = (np.minimum(counts, FULL_SET) / counts)[inverse]
         return weights * (weights.size / weights.sum())
