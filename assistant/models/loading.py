@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from assistant.errors import ModelError
 from assistant.models.encoder import Encoder
 from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, ModelRegistry
-from assistant.models.session import choose_device, open_backend
+from assistant.models.session import Choice, choose_device, open_backend
 from assistant.settings import Settings
 
 
@@ -17,11 +17,21 @@ def load_encoder(settings: Settings) -> Encoder:
     """Return the encoder, verified and ready to use.
 
     Raises ModelError when it is not built or damaged (run ``assistant build``), or when the device
-    asked for cannot be had.
+    asked for cannot be had. With device ``auto`` a GPU that does not start gives way to the CPU,
+    and ``Encoder.choice`` says why.
     """
     registry = ModelRegistry(settings.models_dir)
     built = registry.folder(settings.encoder, "fp16") is not None
     choice = choose_device(settings.device, fp16_built=built)
+    try:
+        return _open(settings, registry, choice)
+    except ModelError as error:
+        if choice.device == "cpu" or settings.device == "cuda":
+            raise
+        return _open(settings, registry, Choice("cpu", f"CUDA did not start: {error}"))
+
+
+def _open(settings: Settings, registry: ModelRegistry, choice: Choice) -> Encoder:
     precision = "fp16" if choice.device == "cuda" else "int8"
     folder, manifest = registry.encoder(settings.encoder, precision)
     if manifest.precision != precision:
