@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_corpora import unit
 
+import indexes.dense
 from indexes.dense import DenseSegment, limit_threads, read_index, train, write_index
 
 DIM = 16
@@ -18,6 +20,15 @@ VECTORS = unit(RNG.normal(size=(3000, DIM))).astype(np.float16)
 QUERIES = unit(RNG.normal(size=(20, DIM)))
 EXACT = DenseSegment(VECTORS)
 APPROXIMATE = DenseSegment(VECTORS, train(VECTORS))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_probes() -> Iterator[None]:
+    """Look into 5 of some 110 lists, so that a search has to notice when they hold too few."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(indexes.dense, "PROBES", 5)
+    yield
+    patch.undo()
 
 
 def nearest(query: np.ndarray, count: int, allowed: np.ndarray) -> list[int]:
@@ -52,6 +63,19 @@ def test_a_selective_filter_makes_the_approximate_search_look_everywhere() -> No
     allowed[RNG.choice(len(VECTORS), 30, replace=False)] = True
     for query, rows in zip(QUERIES, APPROXIMATE.search(QUERIES, 30, allowed), strict=True):
         assert set(rows.tolist()) == set(nearest(query, 30, allowed))
+
+
+def test_more_probes_find_more_and_all_probes_find_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = np.ones(len(VECTORS), dtype=np.bool_)
+    exact = [set(nearest(q, 10, everything)) for q in QUERIES]
+
+    def recall(probes: int) -> float:
+        monkeypatch.setattr(indexes.dense, "PROBES", probes)
+        found = APPROXIMATE.search(QUERIES, 30)  # more than asked for, to be scored exactly
+        return sum(len(e & set(f.tolist())) for e, f in zip(exact, found, strict=True)) / 200
+
+    assert recall(5) < recall(30) <= recall(200)
+    assert recall(200) > 0.99
 
 
 def test_no_filter_equals_a_filter_that_lets_all_through() -> None:
