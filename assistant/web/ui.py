@@ -23,6 +23,7 @@ _STATIC = Path(__file__).parent / "static"
 _STYLES = ("page.css", "conversation.css", "documents.css", "phone.css")
 _CONCURRENT_EVENTS = 16
 _WAITING_EVENTS = 256
+_KEEP_UPLOADS_SECONDS = 3600
 # System fonts only: a font from another host would be a request to another host.
 _FONTS = (
     "Inter", "system-ui", "-apple-system", "Segoe UI", "Roboto", "PingFang SC", "Noto Sans SC",
@@ -36,7 +37,13 @@ Updates = dict[Any, Any]
 def build_page(runtime: Runtime) -> FastAPI:
     """Return the page as an application to mount at ``/``; its lifespan must be run."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    blocks = gr.Blocks(title=EN.title, analytics_enabled=False, fill_width=True)
+    blocks = gr.Blocks(
+        title=EN.title,
+        analytics_enabled=False,
+        fill_width=True,
+        # Files chosen but never added; those added are removed at once.
+        delete_cache=(_KEEP_UPLOADS_SECONDS, _KEEP_UPLOADS_SECONDS),
+    )
     with blocks:
         parts = build_layout(EN)
         _Wiring(runtime, parts).connect(blocks)

@@ -60,7 +60,6 @@ class Strings:
     copied: str
     good: str
     bad: str
-    feedback_thanks: str
     feedback_prompt: str
     feedback_placeholder: str
     feedback_send: str
@@ -141,7 +140,6 @@ EN = Strings(
     copied="Copied",
     good="Good answer",
     bad="Bad answer",
-    feedback_thanks="Thank you.",
     feedback_prompt="What should be better? (optional)",
     feedback_placeholder="A missing fact, a wrong document, an unclear sentence …",
     feedback_send="Send comment",
@@ -232,7 +230,6 @@ ZH = Strings(
     copied="已复制",
     good="回答得好",
     bad="回答得不好",
-    feedback_thanks="谢谢您的评价。",
     feedback_prompt="哪里需要改进？（选填）",
     feedback_placeholder="例如：遗漏了内容、文档不对、表述不清……",
     feedback_send="提交意见",

@@ -163,7 +163,7 @@ def test_an_answer_can_be_stopped(
 def test_a_candidate_asks_itself(visit: Open) -> None:
     page = visit()
     ask(page, "What does an international transfer cost?")
-    candidates = page.locator("#chatbot .clarify .candidates .ask")
+    candidates = page.locator("#chatbot .candidates .ask")
     expect(candidates.first).to_be_visible()
     wanted = candidates.nth(1).inner_text()
     candidates.nth(1).click()
