@@ -169,17 +169,17 @@ def test_doctor_finds_a_changed_model_file(bank: Path, run_assistant: Run, tmp_p
 
     cache = tmp_path / "cache"
     shutil.copytree(Settings().cache_dir / "models", cache / "models")
-    (model,) = (cache / "models").rglob("*.onnx")
-    data = bytearray(model.read_bytes())
-    data[len(data) // 2] ^= 1
-    model.write_bytes(data)
+    for model in (cache / "models").rglob("model.onnx"):
+        data = bytearray(model.read_bytes())
+        data[len(data) // 2] ^= 1
+        model.write_bytes(data)
     done = run_assistant(
         "doctor", "--json", "--data-dir", bank, env={"ASSISTANT_CACHE_DIR": str(cache)}
     )
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert done.returncode == 1
     assert checks["model"]["status"] == "fail"
-    assert model.name in checks["model"]["detail"]
+    assert "model.onnx" in checks["model"]["detail"]
 
 
 def write_beir(folder: Path) -> None:
