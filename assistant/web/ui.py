@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from assistant.runtime import Runtime
 
 _STATIC = Path(__file__).parent / "static"
-_STYLES = ("page.css", "conversation.css", "documents.css", "phone.css")
+_STYLES = (
+    "page.css", "bar.css", "conversation.css", "composer.css", "evidence.css", "documents.css",
+    "phone.css",
+)  # fmt: skip
 _CONCURRENT_EVENTS = 16
 _WAITING_EVENTS = 256
 _KEEP_UPLOADS_SECONDS = 3600
@@ -114,14 +117,14 @@ class _Wiring:
             gr.on(
                 [chat.question.submit, chat.send.click],
                 self._chat.ask_typed,
-                [chat.question, p.session, p.browser],
+                [chat.question, p.collection, p.session, p.browser],
                 talking,
                 trigger_mode="once",
                 **_quiet(),
             ),
             p.bridges.ask.input(
                 self._chat.ask_clicked,
-                [p.session, p.browser],
+                [p.collection, p.session, p.browser],
                 talking,
                 trigger_mode="once",
                 **_quiet(),
@@ -196,8 +199,7 @@ class _Wiring:
         self, name: str, stored: dict[str, Any], browser: Any, request: gr.Request
     ) -> Updates:
         session = Session.load(stored)
-        session.collection = name
-        session.clear()
+        session.choose(name)
         return self._redraw_all(session, browser, request)
 
     def _changed(self, stored: dict[str, Any], browser: Any, request: gr.Request) -> Updates:

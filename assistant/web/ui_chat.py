@@ -36,16 +36,25 @@ class ChatView:
     # --- asking ------------------------------------------------------------------------------
 
     def ask_typed(
-        self, text: str, stored: dict[str, Any], browser: Any, request: gr.Request
+        self, text: str, collection: str, stored: dict[str, Any], browser: Any, request: gr.Request
     ) -> Iterator[Updates]:
         """The person sent what is in the box."""
-        yield from self._ask(text, Session.load(stored), browser, request)
+        session = Session.load(stored)
+        session.choose(collection)
+        yield from self._ask(text, session, browser, request)
 
     def ask_clicked(
-        self, stored: dict[str, Any], browser: Any, event: gr.EventData, request: gr.Request
+        self,
+        collection: str,
+        stored: dict[str, Any],
+        browser: Any,
+        event: gr.EventData,
+        request: gr.Request,
     ) -> Iterator[Updates]:
         """The person clicked a question."""
-        yield from self._ask(str(event.question), Session.load(stored), browser, request)
+        session = Session.load(stored)
+        session.choose(collection)
+        yield from self._ask(str(event.question), session, browser, request)
 
     def _ask(
         self, text: str, session: Session, browser: Any, request: gr.Request

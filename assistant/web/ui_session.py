@@ -50,6 +50,16 @@ class Session:
         self.conversation_id = answer.conversation_id or self.conversation_id
         self.turns.append({"question": question, "answer": answer.to_json(), "rating": None})
 
+    def choose(self, collection: str) -> None:
+        """Ask ``collection`` from now on; another one is another conversation.
+
+        Read from the component at every question: one asked right after choosing may come before
+        the choice itself.
+        """
+        if collection and collection != self.collection:
+            self.collection = collection
+            self.clear()
+
     def clear(self) -> None:
         """Begin a new conversation."""
         self.conversation_id, self.turns, self.judged = None, [], None

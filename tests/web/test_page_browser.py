@@ -366,7 +366,7 @@ def test_foreign_text_is_shown_not_run(visit: Open, service: Service, tmp_path: 
     page = visit()
     page.click("#collection input")
     page.locator("#collection [role=option], [role=option]").filter(has_text=name).click()
-    expect(page.locator("#chatbot .greeting")).to_be_visible()
+    expect(page.locator("#chatbot .samples .ask")).to_have_text(["What is the zorblax secret?"])
     ask(page, "What is the zorblax secret?")
     expect(page.locator("#chatbot .answer .text").last).to_contain_text("onerror=alert(1)")
     ask(page, HOSTILE)

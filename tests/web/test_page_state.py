@@ -72,6 +72,14 @@ def talk(identifier: str) -> Session:
     return session
 
 
+def test_another_collection_begins_another_conversation() -> None:
+    session = talk("c1")
+    session.choose("default")
+    assert session.conversation_id == "c1"
+    session.choose("cards")
+    assert (session.collection, session.conversation_id, session.turns) == ("cards", None, [])
+
+
 def test_the_latest_conversation_is_first_once_and_the_list_is_bounded() -> None:
     browser: list[dict[str, str]] = []
     for index in range(MAX_REMEMBERED + 5):
