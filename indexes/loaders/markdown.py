@@ -23,6 +23,10 @@ _ATTRIBUTES = re.compile(
 _LIQUID = re.compile(r"\{%-?.*?-?%\}")
 _FENCE = re.compile(r"^(?: {0,3}|\t*)(```+|~~~+)")
 _LEFT_MARK = re.compile(r"\*\*(?=\S)|(?<=\S)\*\*")
+_IN_CELL = re.compile(r"^[-*+]\s+|(?<=\|)[-*+]\s+|```\w*")
+_SPACED_LINK = re.compile(r"\]\(\s*([^()<>\n\"']*[^()<>\n\"'\s]\s+[^()<>\n\"']*)\)")
+_SEPARATOR = re.compile(r"\s*\|?(?:\s*:?-+:?\s*\|)+(?:\s*:?-+:?)?\s*")
+_MAX_CELL_LINES = 80
 _COMMENT = re.compile(r"<!--.*?-->", re.S)
 _TAG = re.compile(r"</?([A-Za-z][\w-]*)[\s/>]")
 _TAG_NAMES = (
@@ -54,55 +58,82 @@ def _front_matter(source: str) -> tuple[str, str]:
 
 
 def _prepare(source: str) -> str:
-    """Take out marks that are not Markdown and mend tables whose cells hold blank lines."""
-    lines: list[str] = []
+    """Take out marks that are not Markdown and mend tables whose cells hold several lines."""
+    lines = _COMMENT.sub("", source).split("\n")
+    prepared: list[str] = []
     fence = ""
-    for raw in _COMMENT.sub("", source).split("\n"):
-        line = raw
-        match = _FENCE.match(line)
-        if match is not None and not fence:
-            fence = match.group(1)
-        elif fence and line.strip().startswith(fence):
-            fence = ""
-        elif not fence:
-            line = _LIQUID.sub("", _ATTRIBUTES.sub("", line))
-        lines.append(line)
-    return "\n".join(_mend_tables(lines))
-
-
-def _mend_tables(lines: Sequence[str]) -> list[str]:
-    """Join a table row that was broken over several lines (`|name|text`, blank line, ` |`)."""
-    mended: list[str] = []
-    index = 0
+    columns = index = 0
     while index < len(lines):
         line = lines[index]
         index += 1
-        if not line.lstrip().startswith("|") or line.rstrip().endswith("|"):
-            mended.append(line)
-            continue
-        closing = _closing_line(lines, index)
-        if closing is not None:
-            pieces = [line, *lines[index : closing + 1]]
-            line = " ".join(piece.strip() for piece in pieces if piece.strip())
-            index = closing + 1
-        mended.append(line)
-    return mended
+        match = _FENCE.match(line)
+        if fence:
+            fence = "" if line.strip().startswith(fence) else fence
+        elif match is not None:
+            fence = match.group(1)
+        elif line.lstrip().startswith("|"):
+            if not columns:
+                columns = _pipes(line) - 1
+                prepared.extend(_table_start(line, lines[index : index + 1], columns))
+            line, index = _whole_row(lines, index, columns)
+            line = _clean(line)
+        else:
+            columns = 0
+            line = _clean(line)
+        prepared.append(line)
+    return "\n".join(prepared)
 
 
-def _closing_line(lines: Sequence[str], start: int) -> int | None:
-    for index in range(start, min(start + 40, len(lines))):
-        line = lines[index].strip()
-        if line.startswith("|") and line != "|":
-            return None
-        if line.endswith("|"):
-            return index
-    return None
+def _table_start(line: str, following: Sequence[str], columns: int) -> list[str]:
+    """What makes a table of rows that follow other text directly, or that have no header."""
+    if columns < 1 or any(map(_SEPARATOR.fullmatch, following)):
+        return [""]
+    indent = line[: len(line) - len(line.lstrip())]
+    return ["", indent + "|" + " |" * columns, indent + "|" + "-|" * columns]
+
+
+def _whole_row(lines: Sequence[str], start: int, columns: int) -> tuple[str, int]:
+    """The table row at ``start - 1`` with the lines that its cells go on over; and what is next.
+
+    Some exports write cells of several lines as they are (`|name|text`, blank line, `more |`).
+    """
+    line = lines[start - 1]
+    pipes = _pipes(line)
+    if pipes > columns and line.rstrip().endswith("|"):
+        return line, start
+    pieces = [line]
+    for index in range(start, min(start + _MAX_CELL_LINES, len(lines))):
+        pieces.append(lines[index])
+        pipes += _pipes(lines[index])
+        if _SEPARATOR.fullmatch(lines[index]):
+            break
+        if pipes > columns and lines[index].rstrip().endswith("|"):
+            indent = line[: len(line) - len(line.lstrip())]
+            return indent + " ".join(filter(None, map(_cell_line, pieces))), index + 1
+    return line, start
+
+
+def _pipes(line: str) -> int:
+    return line.count("|") - line.count("\\|")
+
+
+def _cell_line(line: str) -> str:
+    return _IN_CELL.sub("", line.strip()).strip()
+
+
+def _clean(line: str) -> str:
+    if "{" in line:
+        line = _LIQUID.sub("", _ATTRIBUTES.sub("", line))
+    # Targets with spaces, which vendors' exports have, are no links in CommonMark.
+    return _SPACED_LINK.sub(r"](<\1>)", line) if "](" in line else line
 
 
 def _renderer() -> Any:
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    # Four spaces before a line are mostly a slip of nesting; code stands between fences.
+    parser = MarkdownIt("commonmark", {"html": True}).disable("code")
+    parser.enable(["table", "strikethrough"])
     parser.add_render_rule("html_inline", _render_html)
     parser.add_render_rule("html_block", _render_html)
     parser.add_render_rule("text", _render_text)

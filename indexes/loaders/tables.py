@@ -49,8 +49,11 @@ def render_table(rows: Sequence[Sequence[Cell]], header_rows: int | None = None)
     if not grid:
         return []
     width = max(len(row) for row in grid)
-    count = _guess_header_rows(grid, width) if header_rows is None else header_rows
-    count = min(count, len(grid))
+    if header_rows is None:
+        count = _guess_header_rows(grid, width)
+    else:
+        filled = [row for row in rows[:header_rows] if any(cell and cell.strip() for cell in row)]
+        count = min(len(filled), len(grid))
     if count == len(grid):
         return [line for row in grid if (line := _plain_row(row))]
     body = grid[count:]

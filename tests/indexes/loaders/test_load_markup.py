@@ -65,6 +65,40 @@ def test_markdown_becomes_plain_text(read: Read) -> None:
     assert doc.media_type == "text/markdown" and doc.language == "en"
 
 
+def test_markdown_as_vendors_export_it(read: Read) -> None:
+    source = """1.  Step one
+
+    |参数|说明|
+    |--|--|
+    |域名|注意：
+
+    -   支持`*.a.cn`。
+
+**说明：** 不含中文。
+
+```
+say('hi')
+``` |
+    |端口|默认|
+
+        **第二部分**
+
+|改写|^/a$|
+|目标|/b 或
+
+/c |
+
+See [TMCH 库](cn.zh-CN/TMCH 库.md#) or [write]({{ site.email }}).
+"""
+    assert read(source, "a.md").text.split("\n\n") == [
+        "1. Step one",
+        "参数: 域名; 说明: 注意： 支持*.a.cn。 说明： 不含中文。 say('hi')\n参数: 端口; 说明: 默认",
+        "第二部分",
+        "改写: ^/a$\n目标: /b 或 /c",
+        "See TMCH 库 or write.",
+    ]
+
+
 def test_markdown_title_is_the_first_heading_then_the_file_name(read: Read) -> None:
     assert read("# One\n\ntext", "a.md").title == "One"
     assert read("just text", "opening_hours.md").title == "opening hours"
