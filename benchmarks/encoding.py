@@ -4,7 +4,8 @@
 
 Every contender has the same weights (recovered from the pinned package), the same texts and the
 same number of threads, and they take turns within each round, so that whatever else the machine
-does hits all alike. The figure is the median over rounds, texts a second, tokenisation included.
+does hits all alike. The figure is the best round of each, in texts a second, tokenisation included:
+on a machine shared with others the best is what is least disturbed.
 Needs the ``train`` extra.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -96,7 +96,7 @@ def check_same_vectors(encoders: dict[str, Encode], texts: Sequence[str]) -> Non
 
 
 def measure(encoders: dict[str, Encode], texts: Sequence[str], rounds: int) -> dict[str, float]:
-    """Return texts a second by contender: the median of ``rounds`` interleaved rounds."""
+    """Return texts a second by contender: the best of ``rounds`` interleaved rounds."""
     times: dict[str, list[float]] = {name: [] for name in encoders}
     for turn in range(rounds + 1):
         for name, encode in encoders.items():
@@ -104,18 +104,18 @@ def measure(encoders: dict[str, Encode], texts: Sequence[str], rounds: int) -> d
             encode(texts)
             if turn:  # the first round warms up
                 times[name].append(time.perf_counter() - start)
-    return {name: len(texts) / statistics.median(taken) for name, taken in times.items()}
+    return {name: len(texts) / min(taken) for name, taken in times.items()}
 
 
 def one_query(encode: Encode, rounds: int = 50) -> float:
-    """Return the median milliseconds of one question of 20 tokens."""
+    """Return the best milliseconds of one question of 20 tokens."""
     question = "What is the monthly fee of the basic account if I am a student at a school?"
     times = []
     for _ in range(rounds):
         start = time.perf_counter()
         encode([question])
         times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
+    return min(times) * 1e3
 
 
 def run(threads: int, rounds: int) -> dict[str, Any]:

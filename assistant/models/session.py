@@ -5,6 +5,8 @@ The only module that imports onnxruntime.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +105,15 @@ def _session(graph: Path | bytes, provider: str, level: str) -> Any:
         ) from error
 
 
+def _load_cuda_libraries() -> None:
+    """Let onnxruntime find CUDA and cuDNN where pip put them, not only on the system's path."""
+    import onnxruntime
+
+    # It prints what it does not find; whether CUDA started is checked on the session itself.
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+
+
 class CpuBackend:
     """One text a run, ``threads`` runs at a time: no padding, and a vector that never depends on
     what else is encoded."""
@@ -142,6 +153,7 @@ class CudaBackend:
     batch = 64
 
     def __init__(self, graph: Path) -> None:
+        _load_cuda_libraries()
         self._session = _session(graph, "CUDAExecutionProvider", "ORT_ENABLE_ALL")
         if self._session.get_providers()[0] != "CUDAExecutionProvider":
             raise ModelError(
