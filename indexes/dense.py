@@ -26,10 +26,15 @@ queries about vectors synthesised from real ones, this finds over 0.98 of the ex
 PARALLEL_FROM = 200_000
 """Inner products in one search from which all cores are used: about 10 ms of one core."""
 
+PRODUCT_FROM = 32
+"""Queries in one exact search from which matrix products beat faiss's scan of half-precision codes:
+1,000 queries over 10,000 vectors take one core 0.14 s instead of 0.4 s."""
+
 _FAISS: Any = faiss  # its type stubs describe the C++ side, not what Python accepts
 _ALL_CORES = faiss.omp_get_max_threads()
 _CORES = _ALL_CORES
 _SLICE = 16_384
+_QUERIES = 256
 
 
 class DenseSegment:
@@ -64,6 +69,8 @@ class DenseSegment:
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         selector = None if bits is None else _FAISS.IDSelectorBitmap(bits)
         probes = 0 if self.exact else self._probes(reachable)
+        if self.exact and selector is None and len(queries) >= PRODUCT_FROM:
+            return self._multiply(queries, count)
         rows = self._run(queries, count, selector, probes)
         short = np.flatnonzero((rows < 0).any(axis=1))
         if short.size:  # the lists looked into held too few: look into all of them
@@ -78,6 +85,26 @@ class DenseSegment:
     def _probes(self, reachable: int) -> int:
         """How many lists to look into; more when a filter leaves fewer vectors in each."""
         return min(int(self._index.nlist), math.ceil(PROBES * len(self) / reachable))
+
+    def _multiply(self, queries: FloatArray, count: int) -> list[Int64Array]:
+        """Exact search of many queries as matrix products, a slice of the vectors at a time."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        rows: list[Int64Array] = []
+        products: list[FloatArray] = []
+        for start in range(0, len(self), _SLICE):
+            part = self.vectors[start : start + _SLICE].astype(np.float32)
+            for first in range(0, len(queries), _QUERIES):
+                found = queries[first : first + _QUERIES] @ part.T
+                best = np.argpartition(found, -min(count, len(part)), axis=1)[:, -count:]
+                rows.append(best + start)
+                products.append(np.take_along_axis(found, best, axis=1))
+        blocks = math.ceil(len(queries) / _QUERIES)
+        nearest: list[Int64Array] = []
+        for block in range(blocks):
+            score = np.hstack(products[block::blocks])
+            order = np.argsort(-score, axis=1, kind="stable")[:, :count]
+            nearest.extend(np.take_along_axis(np.hstack(rows[block::blocks]), order, axis=1))
+        return nearest
 
     def _run(self, queries: FloatArray, count: int, selector: Any, probes: int) -> Int64Array:
         queries = np.ascontiguousarray(queries, dtype=np.float32)

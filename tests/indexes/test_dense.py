@@ -37,6 +37,22 @@ def nearest(query: np.ndarray, count: int, allowed: np.ndarray) -> list[int]:
     return np.argsort(-products, kind="stable")[: min(count, int(allowed.sum()))].tolist()
 
 
+@pytest.mark.parametrize("count", [1, 50, 4000])
+def test_many_queries_at_once_equal_brute_force(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Matrix products over slices of vectors and blocks of queries, all joined again."""
+    monkeypatch.setattr(indexes.dense, "_SLICE", 700)
+    monkeypatch.setattr(indexes.dense, "_QUERIES", 17)
+    queries = unit(np.random.default_rng(5).normal(size=(60, DIM)))
+    everything = np.ones(len(VECTORS), dtype=np.bool_)
+    for query, rows in zip(queries, EXACT.search(queries, count), strict=True):
+        expected = nearest(query, count, everything)
+        products = VECTORS.astype(np.float32) @ query
+        assert np.allclose(products[rows], products[expected], atol=1e-6)
+        assert len(set(rows.tolist())) == len(expected)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 60), st.sampled_from([0.0, 0.001, 0.05, 0.5, 1.0]), st.integers(0, 2**32))
 def test_exact_search_under_any_filter_equals_brute_force(
