@@ -113,6 +113,24 @@ def test_cosines_are_those_of_the_stored_vectors() -> None:
         )
 
 
+@pytest.mark.parametrize("count", [1, 40, 700, 3000])
+def test_a_big_batch_in_slices_equals_brute_force(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(indexes.dense, "_SLICE", 640)  # the last one is shorter than 700
+    monkeypatch.setattr(indexes.dense, "_QUERIES", 9)
+    everything = np.ones(len(VECTORS), dtype=np.bool_)
+    many = np.concatenate([QUERIES, QUERIES[::-1]])
+    for query, rows in zip(many, EXACT.search(many, count), strict=True):
+        # Products that differ in the last bit may swap places: compare them, not the rows.
+        assert len(set(rows.tolist())) == count
+        np.testing.assert_allclose(
+            EXACT.cosines(query, rows),
+            EXACT.cosines(query, np.array(nearest(query, count, everything))),
+            atol=1e-6,
+        )
+
+
 def test_the_number_of_threads_changes_nothing_but_time() -> None:
     before = EXACT.search(QUERIES, 10)
     many = np.repeat(QUERIES, 20, axis=0)  # enough work to be shared out
