@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,6 +39,7 @@ CSV_COLUMNS = (
     "error",
 )
 FAILURES_LISTED = 1000
+_AT_ONCE = 2
 _BOM = "\ufeff"
 
 
@@ -163,16 +165,18 @@ def _run_locked(
     journal = take_up(journal_path, partial, _identity(request, survey), request.restart)
     resumed_at = journal.rows
     rows = islice(read_rows(request.source, survey.table), resumed_at, None)
-    with partial.open("r+b" if partial.exists() else "w+b") as stream:
+    with (
+        partial.open("r+b" if partial.exists() else "w+b") as stream,
+        ThreadPoolExecutor(_AT_ONCE, "batch") as pool,
+    ):
         stream.truncate(journal.bytes)
         stream.seek(journal.bytes)
         if journal.bytes == 0:
             stream.write(_header(request).encode())
         tell = progress or _ignore
         tell(BatchProgress(journal.rows, survey.rows, journal.failed))
-        while batch := list(islice(rows, request.slice_rows)):
-            text = _answer_slice(runtime, request, survey, batch, journal)
-            stream.write(text.encode())
+        for batch, outcomes in _answered_slices(pool, runtime, request, rows):
+            stream.write(_output(request, survey, batch, outcomes, journal).encode())
             sync(stream)
             journal.rows += len(batch)
             journal.bytes = stream.tell()
@@ -222,36 +226,58 @@ def _identity(request: BatchRequest, survey: Survey) -> dict[str, Any]:
     }
 
 
-def _answer_slice(
-    runtime: Answerer,
+def _answered_slices(
+    pool: ThreadPoolExecutor, runtime: Answerer, request: BatchRequest, rows: Iterator[Row]
+) -> Iterator[tuple[list[Row], list[Answer | str]]]:
+    """Yield slices with their outcomes, in order.
+
+    Two are under way at a time: while one is being decided on, in Python, the other is being
+    encoded, outside of it. The outcome of a row does not depend on its neighbours.
+    """
+    waiting: deque[tuple[list[Row], Future[list[Answer | str]]]] = deque()
+    while True:
+        while len(waiting) < _AT_ONCE and (batch := list(islice(rows, request.slice_rows))):
+            waiting.append((batch, pool.submit(_outcomes, runtime, request, batch)))
+        if not waiting:
+            return
+        batch, future = waiting.popleft()
+        yield batch, future.result()
+
+
+def _outcomes(runtime: Answerer, request: BatchRequest, batch: Sequence[Row]) -> list[Answer | str]:
+    """Return for each row its answer, or why it has none."""
+    key = column_key(request.question_field)
+    problems = [
+        row.error or question_error(row.values.get(key), request.max_question_chars)
+        for row in batch
+    ]
+    questions = [
+        Question(row.values[key].strip(), request.scope)
+        for row, problem in zip(batch, problems, strict=True)
+        if problem is None
+    ]
+    answers = iter(_answers(runtime, questions))
+    return [next(answers) if problem is None else problem for problem in problems]
+
+
+def _output(
     request: BatchRequest,
     survey: Survey,
     batch: Sequence[Row],
+    outcomes: Sequence[Answer | str],
     journal: Journal,
 ) -> str:
     """Return the output of a slice and count it in the journal."""
     question_key, id_key = column_key(request.question_field), column_key(request.id_field)
-    outcomes: list[Answer | str | None] = [
-        row.error or question_error(row.values.get(question_key), request.max_question_chars)
-        for row in batch
-    ]
-    good = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    questions = [
-        Question(batch[index].values[question_key].strip(), request.scope) for index in good
-    ]
-    for index, answer in zip(good, _answers(runtime, questions), strict=True):
-        outcomes[index] = answer
     lines = []
     kinds = Counter(journal.kinds)
     for row, outcome in zip(batch, outcomes, strict=True):
-        assert outcome is not None
         identifier = id_value(row, id_key) if survey.has_ids else row.number
-        question = row.values.get(question_key)
         if isinstance(outcome, Answer):
             kinds[outcome.kind.value] += 1
         else:
             _count_failure(journal, RowFailure(row.number, row.line, str(identifier), outcome))
-        lines.append(_output_line(request, identifier, question, outcome))
+        lines.append(_output_line(request, identifier, row.values.get(question_key), outcome))
     journal.kinds = dict(kinds)
     return "".join(lines)
 

@@ -87,7 +87,7 @@ class Knowledge:
         live = self._current(scope)
         if live is not None:
             for name in INDEXES:
-                live.rebuild(name)
+                live.save(name)
 
     def forget(self, collection: CollectionRef) -> None:
         """Drop the indexes of a collection that was deleted from the database."""

@@ -95,12 +95,15 @@ class LiveCollection:
         When another process has written one meanwhile, that one is taken instead.
         """
         if not self._take_anothers(name):
-            self.rebuild(name)
+            self.save(name)
 
-    def rebuild(self, name: IndexName) -> None:
+    def save(self, name: IndexName) -> None:
         """Write a new generation of an index while it goes on serving."""
-        with self._passages.feed(self.collection.id) as feed:
-            self._rebuild(name, self._indexes[name], feed)
+        # First have the database on the disk, so that a power cut does not leave a generation that
+        # is ahead of it.
+        self._passages.flush()
+        self._indexes[name].compact()
+        self._unsaved[name] = 0
 
     def _check_encoder(self, feed: Feed) -> None:
         found = feed.stale(self._encoder)

@@ -20,7 +20,7 @@ from indexes.errors import LoadError
 from indexes.loaders import LoadLimits, SkippedFile, load, load_bytes
 from indexes.types import Document
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Counted up when loading or chunking changes so that stored documents should be made anew."""
 
 MAX_SOURCE = 200

@@ -87,9 +87,11 @@ class Runtime:
     def knowledge(self) -> Knowledge:
         """The searchable collections."""
         from assistant.knowledge import Knowledge
+        from indexes.dense import limit_threads
 
         with self._making:
             self._refuse_if_closed()
+            limit_threads(self.settings.threads)
             made = self.__dict__.get("knowledge")
             return made or Knowledge(
                 self.storage,
