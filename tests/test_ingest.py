@@ -346,7 +346,7 @@ def twelve(tmp_path: Path) -> Path:
     ("point", "count"),
     [("before-commit", 3), ("before-commit", 9), ("statement", 40), ("statement", 75)]
     + [("stored", 1), ("stored", 7), ("fsync", 1), ("fsync", 6), ("fsync", 11)]
-    + [("folder-renamed", 1), ("before-swap", 1), ("after-swap", 1), ("before-swap", 2)],
+    + [("folder-renamed", 1), ("before-swap", 1), ("after-swap", 1)],
 )
 def test_killed_at_a_point(settings: Settings, twelve: Path, point: str, count: int) -> None:
     child = start(HERE / "ingest_child.py", settings.data_dir, twelve, point, count)
