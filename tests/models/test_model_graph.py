@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import tiny_models as tiny
 
+from assistant.models.build.calibration import outlier_scales
 from assistant.models.build.graph import build_graph, quantise_columns
 from assistant.models.session import CpuBackend, Tokens, batches, pad
 
@@ -85,3 +86,28 @@ def test_batches_hold_every_text_once_within_the_limit(limit: int) -> None:
     for batch in found:
         assert len(batch) <= 16
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= limit
+
+
+def test_scaling_outliers_brings_int8_closer() -> None:
+    """A channel that fires forty times as hard and counts a fortieth, as real encoders have one."""
+    weights = tiny.weights()
+    weights.tensors["l0.fi.w"][5] *= 40
+    weights.tensors["l0.fo.w"][:, 5] /= 40
+    sample = [tokens(20, seed) for seed in range(6)]
+    scales = outlier_scales(weights, sample)
+    assert set(scales) == {f"l{layer}.{m}" for layer in (0, 1) for m in ("qkv", "fi", "fo")}
+    assert all(scale.min() >= 1 for scale in scales.values())
+    assert scales["l0.fo"].argmax() == 5
+    errors = []
+    for chosen in ({}, scales):
+        model = build_graph(weights, "int8", padded=False, scales=chosen).SerializeToString()
+        backend = CpuBackend(model, 1)
+        found = np.concatenate(backend.pooled([tokens(20, seed) for seed in range(50, 60)]))
+        want = np.concatenate(
+            [
+                text.pool @ tiny.numpy_encoder(weights, text.ids)
+                for text in (tokens(20, seed) for seed in range(50, 60))
+            ]
+        )
+        errors.append(float(np.abs(found - want).mean()))
+    assert errors[1] < errors[0] / 2
