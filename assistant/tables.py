@@ -138,9 +138,10 @@ def safe_cell(text: str) -> str:
 def csv_line(cells: Sequence[str | float | int | None]) -> str:
     """Return one CSV record. Text is made safe; numbers stay numbers; ``None`` is an empty cell."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    # The writer quotes only the line ends it writes itself; with both, a lone CR is quoted too.
+    writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in cells])
-    return buffer.getvalue()
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def json_line(value: Mapping[str, Any]) -> str:

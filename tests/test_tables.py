@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from assistant.errors import InvalidInputError
@@ -189,6 +189,7 @@ def test_plain_text_stays_as_it_is(text: str) -> None:
     assert safe_cell(text) == text
 
 
+@example(["", "\r0"])
 @given(st.lists(st.text() | st.integers() | st.none(), min_size=2, max_size=5))
 def test_a_csv_line_is_one_record_without_formula_cells(cells: list[str | int | None]) -> None:
     records = list(csv.reader(io.StringIO(csv_line(cells), newline="")))
