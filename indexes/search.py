@@ -69,6 +69,8 @@ class HybridIndex:
         )
         self._dim = dim
         self._write_lock = threading.Lock()
+        # Two compactions of one index would each take the other's base for their own.
+        self._compact_lock = threading.Lock()
         self._vocabulary = Vocabulary()
         self._snapshot = self._make((), has_base=False)
 
@@ -194,6 +196,10 @@ class HybridIndex:
         Same as ``rebuild`` with the items this index holds, in a fraction of the time: vectors and
         postings are copied, no text is analysed again. Raises as ``rebuild`` does.
         """
+        with self._compact_lock:
+            self._compact()
+
+    def _compact(self) -> None:
         with self._write_lock:  # the vocabulary must not grow while it is listed
             snapshot, names = self._snapshot, self._vocabulary.terms()
         segments = snapshot.segments
