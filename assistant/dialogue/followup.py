@@ -72,8 +72,8 @@ _SHORT_ZH = 9
 _SHORT_EN = 7
 _FRAGMENT_ZH = 8
 _FRAGMENT_EN = 4
-_BARE_ZH = 4
-_BARE_EN = 2
+_BARE_ZH = 3
+_BARE_EN = 1
 
 
 def is_follow_up(text: str, history: tuple[Turn, ...]) -> bool:
