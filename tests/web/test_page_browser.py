@@ -10,12 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 from web_support import Service
 
 from assistant.types import Scope
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser]
+# A browser on a busy machine may miss a beat; `visit` names every failed request when it does.
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.flaky(reruns=2)]
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -51,6 +52,13 @@ def visit(browser: Browser, service: Service) -> Iterator[Open]:
         if parts.scheme in {"http", "https", "ws", "wss"}:
             hosts.add(parts.netloc)
 
+    def note_failure(response: Response) -> None:
+        if response.status >= 400:
+            request = response.request
+            problems.append(
+                f"{response.status} {request.method} {request.url}: {request.post_data}"
+            )
+
     def open_page(
         *, locale: str = "en-US", size: dict = DESK, scheme: str = "light", path: str = "/"
     ) -> Page:
@@ -63,6 +71,7 @@ def visit(browser: Browser, service: Service) -> Iterator[Open]:
         page = context.new_page()
         page.set_default_timeout(WAIT)
         context.on("request", lambda request: note_request(request.url))
+        page.on("response", note_failure)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
