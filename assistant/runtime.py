@@ -7,9 +7,8 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from assistant.errors import BusyError
 from assistant.settings import Settings
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from assistant.models.encoder import Encoder
     from indexes.analysis import Analyzer
 
+Part = TypeVar("Part")
+
 _PIECES = re.compile(r"[^。！？.!?\n]*[。！？.!?\n]+\s*|[^。！？.!?\n]+$")
 _GAPS = frozenset({AnswerKind.ABSTAIN})
 
@@ -47,6 +48,7 @@ class Runtime:
         self.settings = settings
         self.storage = storage
         self._making = threading.RLock()
+        self._parts: dict[str, Any] = {}
         self._closed = False
 
     @classmethod
@@ -61,57 +63,70 @@ class Runtime:
                 return
             self._closed = True
             for part in ("knowledge", "encoder"):
-                if part in self.__dict__:
-                    self.__dict__[part].close()
+                if part in self._parts:
+                    self._parts[part].close()
             self.storage.close()
 
     # --- parts, made on first use ------------------------------------------------------------
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
         """The served encoder. Raises ``ModelError`` when it is not built."""
         from assistant.models.loading import load_encoder
 
-        with self._making:
-            self._refuse_if_closed()
-            return self.__dict__.get("encoder") or load_encoder(self.settings)
+        return self._part("encoder", lambda: load_encoder(self.settings))
 
-    @cached_property
+    @property
     def analyzer(self) -> Analyzer:
         """Text to index terms, as the lexical index does it."""
         from indexes.analysis import Analyzer
 
-        return Analyzer()
+        return self._part("analyzer", Analyzer)
 
-    @cached_property
+    @property
     def knowledge(self) -> Knowledge:
         """The searchable collections."""
-        from assistant.knowledge import Knowledge
-        from indexes.dense import limit_threads
+        return self._part("knowledge", self._make_knowledge)
 
-        with self._making:
-            self._refuse_if_closed()
-            limit_threads(self.settings.threads)
-            made = self.__dict__.get("knowledge")
-            return made or Knowledge(
-                self.storage,
-                self.settings,
-                encoder=self.encoder.fingerprint,
-                dim=self.encoder.dim,
-            )
-
-    @cached_property
+    @property
     def ingestor(self) -> Ingestor:
         """Files into collections."""
         from assistant.ingest import Ingestor
 
-        with self._making:
-            made = self.__dict__.get("ingestor")
-            return made or Ingestor(self.storage, self.encoder, self.knowledge, self.settings)
+        return self._part(
+            "ingestor",
+            lambda: Ingestor(self.storage, self.encoder, self.knowledge, self.settings),
+        )
 
-    @cached_property
+    @property
     def dialogue(self) -> Dialogue:
         """The one path from a question to an answer."""
+        return self._part("dialogue", self._make_dialogue)
+
+    def _part(self, name: str, make: Callable[[], Part]) -> Part:
+        """Return the part of this name, made once.
+
+        One lock for all parts: making one asks for others, and with a lock each (as
+        ``functools.cached_property`` has on Python 3.11) two threads can wait for each other.
+        """
+        part: Part | None = self._parts.get(name)
+        if part is None:
+            with self._making:
+                part = self._parts.get(name)
+                if part is None:
+                    self._refuse_if_closed()
+                    part = self._parts[name] = make()
+        return part
+
+    def _make_knowledge(self) -> Knowledge:
+        from assistant.knowledge import Knowledge
+        from indexes.dense import limit_threads
+
+        limit_threads(self.settings.threads)
+        encoder = self.encoder
+        return Knowledge(self.storage, self.settings, encoder=encoder.fingerprint, dim=encoder.dim)
+
+    def _make_dialogue(self) -> Dialogue:
         from assistant.dialogue.confidence import Calibration
         from assistant.dialogue.engine import Dialogue
         from assistant.dialogue.policy import Policy, Thresholds
@@ -227,7 +242,7 @@ class Runtime:
     def delete_collection(self, scope: Scope) -> None:
         """Delete a collection with its documents. Raises ``NotFoundError``."""
         gone = self.storage.catalog.delete_collection(scope)
-        if "knowledge" in self.__dict__:
+        if "knowledge" in self._parts:
             self.knowledge.forget(gone)
 
     def documents(self, scope: Scope) -> list[DocumentInfo]:
