@@ -5,7 +5,9 @@ import time
 
 import pytest
 
+import assistant.knowledge
 import assistant.models.loading
+import indexes.dense
 from assistant.errors import BusyError
 from assistant.runtime import Runtime
 from assistant.settings import Settings
@@ -38,6 +40,31 @@ def test_threads_that_ask_for_different_parts_first_never_wait_for_each_other(
     assert len(seen) == len(parts), "some threads wait for each other"
     assert len(set(seen)) == 4
     assert len(loads) == 1
+    runtime.close()
+
+
+def test_the_encoder_may_be_asked_for_while_the_knowledge_is_being_made(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The knowledge is under way and about to ask for the encoder when another thread does."""
+    under_way = threading.Event()
+
+    def pause(_count: int) -> None:
+        under_way.set()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(indexes.dense, "limit_threads", pause)
+    runtime = Runtime.open(settings)
+    threads = [
+        threading.Thread(target=getattr, args=(runtime, part), daemon=True)
+        for part in ("knowledge", "encoder")
+    ]
+    threads[0].start()
+    assert under_way.wait(30)
+    threads[1].start()
+    for thread in threads:
+        thread.join(15)
+    assert not any(thread.is_alive() for thread in threads), "the two wait for each other"
     runtime.close()
 
 
