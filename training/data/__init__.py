@@ -1,0 +1,1 @@
+"""From raw files to clean, split, leak-free rows. Imports no torch."""
