@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import ModelError
+from assistant.models.heads import HeadSpec, head_from_json
 
 MANIFEST_FILE = "manifest.json"
 # Raised whenever the graph, the tokeniser or the meaning of a file changes: older builds are then
@@ -20,8 +21,9 @@ FORMAT = 2
 class ModelManifest:
     """A built model. ``files`` maps file names in its folder to their SHA-256.
 
-    ``parity`` holds the figures of the build's gate, ``precision`` is ``int8`` (CPU) or ``fp16``
-    (CUDA), ``created`` an ISO 8601 time in UTC.
+    ``heads`` is empty for a plain encoder, whose graph gives pooled vectors. ``parity`` holds the
+    figures of the build's gate, ``precision`` is ``int8`` (CPU), ``fp16`` (CUDA) or ``fp32``,
+    ``created`` an ISO 8601 time in UTC.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ModelManifest:
     parity: Mapping[str, float]
     created: str
     pieces: int = 0
+    heads: tuple[HeadSpec, ...] = ()
     format: int = FORMAT
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,8 +63,10 @@ def read_manifest(folder: Path) -> ModelManifest:
         raise ModelError(f"{path} has format {found}; expected {FORMAT}: run `assistant build`.")
     known = {f.name for f in fields(ModelManifest)}
     try:
-        manifest = ModelManifest(**{k: v for k, v in data.items() if k in known})
-    except TypeError as error:
+        heads = tuple(head_from_json(head) for head in data.get("heads", ()))
+        values = {k: v for k, v in data.items() if k in known}
+        manifest = ModelManifest(**{**values, "heads": heads})
+    except (TypeError, ModelError) as error:
         raise ModelError(f"{path} is incomplete ({error}): run `assistant build`.") from error
     _check_types(manifest, path)
     return manifest

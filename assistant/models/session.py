@@ -1,4 +1,4 @@
-"""Run the encoder graph: on CPU with ONNX Runtime, on an NVIDIA GPU when there is one.
+"""Run a model's graph: on CPU with ONNX Runtime, on an NVIDIA GPU when there is one.
 
 The only module that imports onnxruntime.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +39,21 @@ class Choice:
     reason: str
 
 
+Outputs = Mapping[str, FloatArray]
+"""What a graph gives for one text: ``pooled`` (spans, hidden) of an encoder, or by head name
+(spans, labels) of a sequence head and (tokens, labels) of a token head."""
+
+
 class Backend(Protocol):
-    """Runs texts through the encoder; thread-safe."""
+    """Runs texts through the graph; thread-safe."""
 
     batch: int
 
+    def run(self, texts: Sequence[Tokens]) -> list[Outputs]:
+        """Return every output for each text, float32, without padding."""
+
     def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
-        """Return for each text its pooled vectors, float32 (spans, hidden)."""
+        """Return for each text its pooled vectors, float32 (spans, hidden); encoders only."""
 
     def close(self) -> None: ...
 
@@ -100,7 +108,7 @@ def _session(graph: Path | bytes, provider: str, level: str) -> Any:
         return onnxruntime.InferenceSession(model, options, providers=[provider])
     except Exception as error:  # onnxruntime raises its own family, rooted in Exception
         raise ModelError(
-            f"onnxruntime {onnxruntime.__version__} cannot load the encoder on {provider}: "
+            f"onnxruntime {onnxruntime.__version__} cannot load the model on {provider}: "
             f"{str(error)[:300]}. Run `assistant build`, or check the onnxruntime version."
         ) from error
 
@@ -123,25 +131,28 @@ class CpuBackend:
     def __init__(self, graph: Path | bytes, threads: int) -> None:
         # "Basic" keeps the graph as written: the higher levels fuse in slower CPU kernels.
         self._session = _session(graph, "CPUExecutionProvider", "ORT_ENABLE_BASIC")
+        self._inputs = frozenset(value.name for value in self._session.get_inputs())
+        self._outputs = tuple(value.name for value in self._session.get_outputs())
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
 
     def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
+        return [outputs["pooled"] for outputs in self.run(texts)]
+
+    def run(self, texts: Sequence[Tokens]) -> list[Outputs]:
         if len(texts) == 1 or self._threads == 1:
             return [self._run(text) for text in texts]
         # Longest first, so that no core is left with a long text at the end.
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i].ids))
-        results: list[FloatArray | None] = [None] * len(texts)
-        for i, result in zip(
-            order, self._pool.map(self._run, [texts[i] for i in order]), strict=True
-        ):
-            results[i] = result
-        return [result for result in results if result is not None]
+        found = self._pool.map(self._run, [texts[i] for i in order])
+        results = dict(zip(order, found, strict=True))
+        return [results[i] for i in range(len(texts))]
 
-    def _run(self, text: Tokens) -> FloatArray:
+    def _run(self, text: Tokens) -> Outputs:
         feed = {"input_ids": text.ids[None], "pool": text.pool[None]}
-        result: FloatArray = self._session.run(None, feed)[0][0]
-        return result
+        used = {name: value for name, value in feed.items() if name in self._inputs}
+        found = self._session.run(None, used)
+        return {name: value[0] for name, value in zip(self._outputs, found, strict=True)}
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -160,29 +171,44 @@ class CudaBackend:
                 "onnxruntime could not start CUDA here (driver or CUDA libraries missing). "
                 "Set ASSISTANT_DEVICE=cpu or mend the CUDA installation."
             )
+        self._inputs = frozenset(value.name for value in self._session.get_inputs())
+        self._second_axis = {v.name: v.shape[1] for v in self._session.get_outputs()}
+        self._outputs = tuple(self._second_axis)
 
     def pooled(self, texts: Sequence[Tokens]) -> list[FloatArray]:
-        results: dict[int, FloatArray] = {}
+        return [outputs["pooled"] for outputs in self.run(texts)]
+
+    def run(self, texts: Sequence[Tokens]) -> list[Outputs]:
+        results: dict[int, Outputs] = {}
         for batch in batches([len(text.ids) for text in texts]):
-            vectors = self._run([texts[i] for i in batch])
-            for row, i in enumerate(batch):
-                results[i] = vectors[row, : len(texts[i].pool)].astype(np.float32)
+            together = [texts[i] for i in batch]
+            outputs = self._run(together)
+            for row, (i, text) in enumerate(zip(batch, together, strict=True)):
+                results[i] = {
+                    # Without the padding of its batch.
+                    name: values[row, : self._rows(name, text)].astype(np.float32)
+                    for name, values in outputs.items()
+                }
         return [results[i] for i in range(len(texts))]
 
-    def _run(self, texts: Sequence[Tokens]) -> NDArray[np.float16]:
+    def _rows(self, name: str, text: Tokens) -> int:
+        return len(text.ids) if self._second_axis[name] == "tokens" else len(text.pool)
+
+    def _run(self, texts: Sequence[Tokens]) -> dict[str, NDArray[np.float16]]:
         import onnxruntime
 
         ids, lengths, pool = pad(texts)
         binding = self._session.io_binding()
         feed = {"input_ids": ids, "lengths": lengths, "pool": pool.astype(np.float16)}
         for name, value in feed.items():
-            binding.bind_ortvalue_input(
-                name, onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0)
-            )
-        binding.bind_output("pooled", "cuda", 0)
+            if name in self._inputs:
+                binding.bind_ortvalue_input(
+                    name, onnxruntime.OrtValue.ortvalue_from_numpy(value, "cuda", 0)
+                )
+        for name in self._outputs:
+            binding.bind_output(name, "cuda", 0)
         self._session.run_with_iobinding(binding)
-        result: NDArray[np.float16] = binding.copy_outputs_to_cpu()[0]
-        return result
+        return dict(zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True))
 
     def close(self) -> None:
         return None

@@ -128,7 +128,7 @@ def test_a_vouched_file_that_is_no_graph_is_a_model_error(settings: Settings) ->
     (folder / "model.onnx").write_bytes(b"not a graph")
     stored = json.loads((folder / "manifest.json").read_text())["files"]
     edit(folder, files={**stored, "model.onnx": sha256(b"not a graph").hexdigest()})
-    with pytest.raises(ModelError, match="cannot load the encoder"):
+    with pytest.raises(ModelError, match="cannot load the model"):
         load_encoder(settings)
 
 

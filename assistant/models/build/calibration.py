@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from assistant.models.build.weights import EncoderWeights
+from assistant.models.build.weights import PROMPT, EncoderWeights
 from assistant.models.session import Tokens
 from indexes.types import FloatArray
 
@@ -41,8 +41,11 @@ def outlier_scales(weights: EncoderWeights, sample: Sequence[Tokens]) -> dict[st
 def _record(weights: EncoderWeights, text: Tokens, ranges: dict[str, FloatArray]) -> None:
     """Run one text through the encoder in plain numpy and widen the ranges seen."""
     tensors, shape = weights.tensors, weights.shape
-    embedded = tensors["emb.word"][text.ids] + tensors["emb.pos"][: len(text.ids)]
-    x = _normalise(embedded + tensors["emb.type"], tensors, "emb.ln", shape.epsilon)
+    words = tensors["emb.word"][text.ids]
+    if PROMPT in tensors:
+        words = np.concatenate([tensors[PROMPT], words])
+    embedded = words + tensors["emb.pos"][: len(words)] + tensors["emb.type"]
+    x = _normalise(embedded, tensors, "emb.ln", shape.epsilon)
     for layer in range(shape.layers):
         name = f"l{layer}"
         _widen(ranges, f"{name}.qkv", x)

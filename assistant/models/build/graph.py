@@ -2,7 +2,10 @@
 
 The graph is the post-norm BERT encoder of Devlin et al. (2019) with one matrix for query, key and
 value, and pooling by a matrix of weights the caller gives, so that one forward pass yields the mean
-over a text and over each of its spans.
+over a text and over each of its spans. Heads of fine-tuned models stand on the pooled vectors or
+on the tokens, and stay in floating point: they are small, and decisions hang on them. A tuned
+prompt (Lester et al. 2021, arXiv:2104.08691) is put before the word vectors and taken off again at
+the end.
 
 Three precisions:
 
@@ -24,7 +27,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from assistant.models.build.weights import EncoderWeights
+from assistant.models.build.weights import PROMPT, EncoderWeights
+from assistant.models.heads import HeadSpec
 from indexes.types import FloatArray
 
 Precision = Literal["fp32", "int8", "fp16"]
@@ -77,10 +81,12 @@ class _Graph:
         )
         return outputs
 
-    def linear(self, x: str, name: str, matrix: FloatArray, bias: FloatArray) -> str:
-        """``x @ matrix.T + bias`` with ``matrix`` (out, in)."""
+    def linear(
+        self, x: str, name: str, matrix: FloatArray, bias: FloatArray, *, exact: bool = False
+    ) -> str:
+        """``x @ matrix.T + bias`` with ``matrix`` (out, in); ``exact``: never in int8."""
         b = self.weight(f"{name}.b", bias)
-        if self.precision != "int8":
+        if exact or self.precision != "int8":
             product = self.node("MatMul", [x, self.weight(f"{name}.w", matrix.T)], f"{name}/matmul")
             return self.node("Add", [product, b], f"{name}/out")
         if name in self.scales:
@@ -117,34 +123,78 @@ def build_graph(
     *,
     padded: bool,
     scales: Mapping[str, FloatArray] | None = None,
+    heads: Sequence[HeadSpec] = (),
 ) -> onnx.ModelProto:
-    """Return the encoder as an ONNX model.
+    """Return the encoder, with ``heads`` on top, as an ONNX model.
 
     ``scales`` (see calibration) tame outlying channels for int8; other precisions ignore them.
 
     Inputs: ``input_ids`` int32 (batch, tokens); ``pool`` float (batch, spans, tokens), rows of
-    pooling weights; with ``padded`` also ``lengths`` int32 (batch,), the tokens that count in each
-    row. Output: ``pooled`` float (batch, spans, hidden), not normalised.
+    pooling weights, unless every head is a token head; with ``padded`` also ``lengths`` int32
+    (batch,), the tokens that count in each row. Outputs: ``pooled`` float (batch, spans, hidden),
+    not normalised, where there is a ``pool``; and by its name each head's logits, (batch, spans,
+    labels) of a sequence head, (batch, tokens, labels) of a token head.
     """
     graph = _Graph(precision, scales or {})
     x = _embed(graph, weights)
+    lengths = _prompted_lengths(graph, weights) if padded else ""
     for layer in range(weights.shape.layers):
-        x = _layer(graph, weights, x, f"l{layer}", padded)
-    graph.node("MatMul", ["pool", x], "pooled")
-    return _model(graph, weights.shape.hidden, padded)
+        x = _layer(graph, weights, x, f"l{layer}", lengths)
+    if PROMPT in weights.tensors:
+        starts = graph.weight("prompt.length", np.array([len(weights.tensors[PROMPT])]))
+        ends = graph.weight("prompt.end", np.array([np.iinfo(np.int64).max]))
+        axis = graph.weight("prompt.axis", np.array([1]))
+        x = graph.node("Slice", [x, starts, ends, axis], "without_prompt")
+    outputs: dict[str, tuple[str, int]] = {}
+    if not heads or any(head.kind == "sequence" for head in heads):
+        graph.node("MatMul", ["pool", x], "pooled")
+        outputs["pooled"] = ("spans", weights.shape.hidden)
+    for head in heads:
+        _head(graph, weights, head, x)
+        outputs[head.name] = ("spans" if head.kind == "sequence" else "tokens", len(head.labels))
+    return _model(graph, outputs, padded)
 
 
-def _model(graph: _Graph, hidden: int, padded: bool) -> onnx.ModelProto:
+def _head(graph: _Graph, weights: EncoderWeights, head: HeadSpec, hidden: str) -> None:
+    """Put one head on the pooled vectors or on the tokens; its logits carry its name."""
+    tensors, key = weights.tensors, f"head.{head.name}"
+    x = "pooled" if head.kind == "sequence" else hidden
+    if head.normalise:
+        axis = graph.weight(f"{key}.axis", np.array([-1]))
+        norm = graph.node("ReduceL2", [x, axis], f"{key}/norm", keepdims=1)
+        least = graph.weight(f"{key}.least", np.array(1e-6, dtype=np.float32))
+        x = graph.node("Div", [x, graph.node("Max", [norm, least], f"{key}/safe")], f"{key}/unit")
+    if f"{key}.dense.w" in tensors:
+        inner = (tensors[f"{key}.dense.w"], tensors[f"{key}.dense.b"])
+        x = graph.linear(x, f"{key}.dense", *inner, exact=True)
+        x = graph.node("Tanh", [x], f"{key}/tanh")
+    outer = (tensors[f"{key}.out.w"], tensors[f"{key}.out.b"])
+    x = graph.linear(x, f"{key}.out", *outer, exact=True)
+    graph.node("Identity", [x], head.name)
+
+
+def _prompted_lengths(graph: _Graph, weights: EncoderWeights) -> str:
+    """Return the lengths that attention sees: a prompt's tokens count as well."""
+    if PROMPT not in weights.tensors:
+        return "lengths"
+    more = graph.weight("prompt.more", np.array(len(weights.tensors[PROMPT]), dtype=np.int32))
+    return graph.node("Add", ["lengths", more], "lengths/prompted")
+
+
+def _model(graph: _Graph, outputs: Mapping[str, tuple[str, int]], padded: bool) -> onnx.ModelProto:
     float_type = TensorProto.FLOAT16 if graph.precision == "fp16" else TensorProto.FLOAT
-    inputs = [
-        helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", "tokens"]),
-        helper.make_tensor_value_info("pool", float_type, ["batch", "spans", "tokens"]),
-    ]
+    inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["batch", "tokens"])]
+    if "pooled" in outputs:
+        shape = ["batch", "spans", "tokens"]
+        inputs.append(helper.make_tensor_value_info("pool", float_type, shape))
     if padded:
         inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]))
-    output = helper.make_tensor_value_info("pooled", float_type, ["batch", "spans", hidden])
+    results = [
+        helper.make_tensor_value_info(name, float_type, ["batch", axis, width])
+        for name, (axis, width) in outputs.items()
+    ]
     return helper.make_model(
-        helper.make_graph(graph.nodes, "encoder", inputs, [output], graph.weights),
+        helper.make_graph(graph.nodes, "encoder", inputs, results, graph.weights),
         opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(_MICROSOFT, 1)],
         ir_version=_IR_VERSION,
         producer_name="domain-assistant",
@@ -154,12 +204,23 @@ def _model(graph: _Graph, hidden: int, padded: bool) -> onnx.ModelProto:
 def _embed(graph: _Graph, weights: EncoderWeights) -> str:
     tensors = weights.tensors
     words = _words(graph, tensors["emb.word"])
+    if PROMPT in tensors:
+        words = _prompted(graph, tensors[PROMPT], words)
     # Only one token type is used, so its vector belongs to every position.
     table = graph.weight("emb.pos", tensors["emb.pos"] + tensors["emb.type"])
-    shape = graph.node("Shape", ["input_ids"], "shape", start=1, end=2)
+    shape = graph.node("Shape", [words], "shape", start=1, end=2)
     start = graph.weight("start", np.zeros(1, dtype=np.int64))
     positions = graph.node("Slice", [table, start, shape], "positions")
     return graph.layer_norm(words, positions, "embedding", weights, "emb.ln")
+
+
+def _prompted(graph: _Graph, prompt: FloatArray, words: str) -> str:
+    """Put the prompt's vectors, (tokens, hidden), before the words of every text."""
+    batch = graph.node("Shape", ["input_ids"], "batch_size", start=0, end=1)
+    size = graph.weight("prompt.shape", np.array(prompt.shape))
+    wanted = graph.node("Concat", [batch, size], "prompt/shape", axis=0)
+    vectors = graph.node("Expand", [graph.weight(PROMPT, prompt[None]), wanted], "prompt/vectors")
+    return graph.node("Concat", [vectors, words], "prompt/words", axis=1)
 
 
 def _words(graph: _Graph, table: FloatArray) -> str:
@@ -176,17 +237,18 @@ def _words(graph: _Graph, table: FloatArray) -> str:
     return graph.node("Mul", [rows, scales], "words")
 
 
-def _layer(graph: _Graph, weights: EncoderWeights, x: str, name: str, padded: bool) -> str:
+def _layer(graph: _Graph, weights: EncoderWeights, x: str, name: str, lengths: str) -> str:
+    """Add one layer; ``lengths`` names the tokens that count in padded rows, or is empty."""
     tensors, heads = weights.tensors, weights.shape.heads
     merged = [np.concatenate([tensors[f"{name}.{m}.{p}"] for m in "qkv"]) for p in "wb"]
     packed = graph.linear(x, f"{name}.qkv", merged[0], merged[1])
     parts = graph.nodes_out(
         "Split", [packed], [f"{name}/{m}" for m in "qkv"], axis=-1, num_outputs=3
     )
-    if padded:
+    if lengths:
         attended = graph.node(
             "MultiHeadAttention",
-            [*parts, "", "lengths"],
+            [*parts, "", lengths],
             f"{name}/attention",
             domain=_MICROSOFT,
             num_heads=heads,

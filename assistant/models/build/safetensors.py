@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,22 +64,43 @@ def read_folder(folder: Path) -> EncoderWeights:
 
 def read_safetensors(path: Path) -> dict[str, FloatArray]:
     """Return every float tensor of a safetensors file as float32; ModelError when it is damaged."""
+    with _opened(path) as data:
+        header, start = _header(path.name, data)
+        return {
+            name: _tensor(data, start, name, entry)
+            for name, entry in header.items()
+            if name != "__metadata__" and entry.get("dtype") in _TYPES
+        }
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the texts kept beside the tensors; ModelError when the file is damaged."""
+    with _opened(path) as data:
+        header, _ = _header(path.name, data)
+        return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[mmap.mmap]:
     size = path.stat().st_size
     if size < 8:
         raise ModelError(f"{path.name} has {size} bytes: too short for safetensors.")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        (length,) = struct.unpack("<Q", data[:8])
-        if length > min(_MAX_HEADER, size - 8):
-            raise ModelError(f"{path.name} states a header of {length} bytes in a file of {size}.")
-        try:
-            header = json.loads(data[8 : 8 + length])
-        except ValueError as error:
-            raise ModelError(f"{path.name} has a damaged header: {error}") from error
-        return {
-            name: _tensor(data, 8 + length, name, entry)
-            for name, entry in header.items()
-            if name != "__metadata__" and entry.get("dtype") in _TYPES
-        }
+        yield data
+
+
+def _header(name: str, data: mmap.mmap) -> tuple[dict[str, Any], int]:
+    """Return the header and where the tensors start."""
+    (length,) = struct.unpack("<Q", data[:8])
+    if length > min(_MAX_HEADER, len(data) - 8):
+        raise ModelError(f"{name} states a header of {length} bytes in a file of {len(data)}.")
+    try:
+        header: Any = json.loads(data[8 : 8 + length])
+    except ValueError as error:
+        raise ModelError(f"{name} has a damaged header: {error}") from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{name} has a damaged header: {type(header).__name__}, not an object.")
+    return header, 8 + length
 
 
 def _tensor(data: mmap.mmap, base: int, name: str, entry: Mapping[str, Any]) -> FloatArray:

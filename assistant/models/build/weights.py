@@ -9,6 +9,8 @@ from assistant.errors import ModelError
 from indexes.types import FloatArray
 
 LAYER_MATRICES = ("q", "k", "v", "ao", "fi", "fo")
+PROMPT = "prompt"
+"""Name of the vectors (tokens, hidden) that prompt tuning puts before the words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ class EncoderWeights:
 
     Names: ``emb.word`` (vocabulary, hidden), ``emb.pos`` (max_positions, hidden), ``emb.type``
     (hidden,) for the only token type used, ``emb.ln.w/b``; per layer ``l{i}.{q,k,v,ao,fi,fo}.w/b``
-    and the layer norms after attention and feed-forward, ``l{i}.{aln,oln}.w/b``.
+    and the layer norms after attention and feed-forward, ``l{i}.{aln,oln}.w/b``. A fine-tuned model
+    may add ``prompt`` and, for each head, ``head.NAME.out.w`` (labels, hidden), ``head.NAME.out.b``
+    and, with a layer between, ``head.NAME.dense.w/b`` (hidden, hidden).
     """
 
     shape: EncoderShape
