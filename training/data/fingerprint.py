@@ -1,0 +1,133 @@
+"""What makes two texts the same: a folded form for equality, shingle hashes for resemblance."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from indexes.analysis import Analyzer
+
+HashArray = npt.NDArray[np.uint64]
+IndexArray = npt.NDArray[np.int64]
+
+HAN_SHINGLE = 3
+"""Characters a shingle, in text that is mostly Chinese."""
+WORD_SHINGLE = 2
+"""Words a shingle, in other text."""
+MAX_SHINGLES = 1024
+"""Of longer texts the shingles with the least hashes are kept (bottom-k sketch, Broder 1997)."""
+
+_UNITS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]|[^\W_]+")
+_HAN_FROM = "\u3400"
+# What punctuation must survive in numbers: "-5%" is not "5", "1.5" is not "15".
+_SIGN = re.compile(r"(?<![\w.])[-−](?=\d)")
+_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_PERCENT = re.compile(r"(?<=\d)\s*[%％]")
+_KEPT = str.maketrans({"\ue000": "-", "\ue001": ".", "\ue002": "%"})
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+@cache
+def _punctuation() -> dict[int, None]:
+    """Every character that is punctuation, a blank, a control or a formatting mark."""
+    return {
+        code: None
+        for code in range(min(sys.maxunicode, 0x1FFFF) + 1)
+        if unicodedata.category(chr(code))[0] in "PZ" or unicodedata.category(chr(code)) in _CONTROL
+    }
+
+
+_CONTROL = ("Cc", "Cf")
+
+
+@cache
+def _analyzer() -> Analyzer:
+    return Analyzer()
+
+
+def folded(text: str) -> str:
+    """Return ``text`` folded for comparison: two texts with one folded form are duplicates.
+
+    NFKC, case folded, simplified characters, without punctuation and blanks; signs, decimal points
+    and percent signs of numbers stay. Text of punctuation only folds to itself.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    marked = _SIGN.sub("\ue000", _POINT.sub("\ue001", _PERCENT.sub("\ue002", plain)))
+    bare = marked.translate(_punctuation()).translate(_KEPT)
+    if not bare:
+        return plain.strip()
+    return bare if bare.isascii() else _analyzer().simplify(bare)
+
+
+@dataclass(frozen=True, slots=True)
+class Shingles:
+    """Hashes of the distinct shingles of ``n`` texts, ascending within a text.
+
+    ``hashes`` uint64 (total,); those of text ``i`` are ``hashes[starts[i]:starts[i + 1]]``;
+    ``starts`` int64 (n + 1,). A text without letters or digits has none.
+    """
+
+    hashes: HashArray
+    starts: IndexArray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, index: int) -> HashArray:
+        """Return the hashes of one text."""
+        return self.hashes[self.starts[index] : self.starts[index + 1]]
+
+    def jaccard(self, first: int, second: int) -> float:
+        """Return the Jaccard similarity of two texts, in [0, 1]; 0 where one has no shingles."""
+        a, b = self.of(first), self.of(second)
+        if not len(a) or not len(b):
+            return 0.0
+        common = len(np.intersect1d(a, b, assume_unique=True))
+        return common / (len(a) + len(b) - common)
+
+
+def shingle(texts: Sequence[str]) -> Shingles:
+    """Cut texts into shingles: 3 characters where Han prevails, else 2 words; hash each.
+
+    Shorter texts are one shingle. Texts are compared folded for case and width; traditional and
+    simplified characters count as different here (``folded`` unites them).
+    """
+    cache_: dict[str, int] = {}
+    arrays = [_shingle_one(text, cache_) for text in texts]
+    starts = np.zeros(len(arrays) + 1, dtype=np.int64)
+    np.cumsum([len(array) for array in arrays], out=starts[1:])
+    hashes = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.uint64)
+    return Shingles(hashes, starts)
+
+
+def _shingle_one(text: str, cache_: dict[str, int]) -> HashArray:
+    units = _UNITS.findall(unicodedata.normalize("NFKC", text).casefold())
+    if not units:
+        return np.zeros(0, dtype=np.uint64)
+    for unit in units:
+        if unit not in cache_:
+            cache_[unit] = zlib.crc32(unit.encode("utf-8", "surrogatepass"))
+    codes = np.array([cache_[unit] for unit in units], dtype=np.uint64)
+    han = sum(len(unit) == 1 and unit >= _HAN_FROM for unit in units)
+    size = min(HAN_SHINGLE if 2 * han > len(units) else WORD_SHINGLE, len(units))
+    count = len(units) - size + 1
+    hashes = np.zeros(count, dtype=np.uint64)
+    for offset in range(size):
+        hashes = _mix(hashes + codes[offset : offset + count])
+    return np.unique(hashes)[:MAX_SHINGLES]
+
+
+def _mix(values: HashArray) -> HashArray:
+    """Scramble 64-bit values (the finaliser of SplitMix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: HashArray = (values ^ (values >> np.uint64(31))) + _MULTIPLIER
+    return mixed
