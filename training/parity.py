@@ -30,6 +30,7 @@ from assistant.models.manifest import ModelManifest
 from assistant.models.session import CpuBackend, Tokens, pad
 from indexes.evaluate import evaluate_retrieval, read_retrieval_set
 from indexes.types import FloatArray
+from training.bert import torch_model
 
 if TYPE_CHECKING:
     from transformers import BertModel
@@ -39,61 +40,6 @@ MIN_INT8_MEAN_COSINE = 0.99
 MAX_RETRIEVAL_LOSS = 0.01
 LENGTHS = (3, 8, 17, 32, 64, 131, 214, 400, 512)
 BATCH_SIZES = (1, 3, 8)
-
-
-def torch_model(weights: EncoderWeights) -> BertModel:
-    """Return the encoder as a transformers ``BertModel``; every one of its weights is set."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    shape, tensors = weights.shape, weights.tensors
-    model = BertModel(
-        BertConfig(
-            vocab_size=len(weights.vocabulary.pieces),
-            hidden_size=shape.hidden,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.ff,
-            max_position_embeddings=shape.max_positions,
-            type_vocab_size=1,
-            layer_norm_eps=shape.epsilon,
-            pad_token_id=weights.vocabulary.pad,
-        ),
-        add_pooling_layer=False,
-    )
-    state = {torch_name(name): torch.from_numpy(value) for name, value in tensors.items()}
-    key = "embeddings.token_type_embeddings.weight"
-    state[key] = state[key][None]
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or [name for name in missing if not name.endswith("position_ids")]:
-        raise ValueError(f"weights do not fit BertModel: {missing=} {unexpected=}")
-    return model.eval()
-
-
-def torch_name(name: str) -> str:
-    """Translate a canonical tensor name to transformers' one."""
-    modules = {
-        "emb.word": "embeddings.word_embeddings",
-        "emb.pos": "embeddings.position_embeddings",
-        "emb.type": "embeddings.token_type_embeddings",
-        "emb.ln": "embeddings.LayerNorm",
-        "q": "attention.self.query",
-        "k": "attention.self.key",
-        "v": "attention.self.value",
-        "ao": "attention.output.dense",
-        "aln": "attention.output.LayerNorm",
-        "fi": "intermediate.dense",
-        "fo": "output.dense",
-        "oln": "output.LayerNorm",
-    }
-    if name in modules:
-        return f"{modules[name]}.weight"
-    module, _, kind = name.rpartition(".")
-    suffix = {"w": "weight", "b": "bias"}[kind]
-    if module in modules:
-        return f"{modules[module]}.{suffix}"
-    layer, _, part = module.partition(".")
-    return f"encoder.layer.{layer[1:]}.{modules[part]}.{suffix}"
 
 
 def torch_pooled(model: BertModel, texts: Sequence[Tokens]) -> FloatArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tokenizers import Tokenizer
 
 from assistant.errors import ModelError
 from assistant.models.build import gates
+from assistant.models.build.bases import BaseEncoder
 from assistant.models.build.calibration import outlier_scales
 from assistant.models.build.graph import Precision, build_graph
 from assistant.models.build.sources import sha256_of
@@ -26,16 +26,6 @@ from assistant.models.tokens import ModelTokenizer, probabilities
 
 MAX_MEAN_DIFFERENCE = 0.05
 """Mean over texts of the largest difference of a label's probability to fp32, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaseEncoder:
-    """The base that tuned weights stand on. ``source`` and ``version`` say where it came from."""
-
-    weights: EncoderWeights
-    sha256: str
-    source: str
-    version: str
 
 
 def build_tuned(

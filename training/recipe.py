@@ -1,0 +1,406 @@
+"""The recipe of a training run: one TOML file, read strictly.
+
+``read_recipe`` names a misspelt key and the nearest known one. Every default is written into the
+passport of the version that comes out, so a version says wholly how it was made.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from assistant.errors import InvalidInputError
+from training.data.spec import DataSpec, Paths
+
+Task = Literal[
+    "encoder",
+    "reranker",
+    "reader",
+    "classifier",
+    "tagger",
+    "multitask",
+    "generator",
+    "pretrain",
+]
+ClassifierKind = Literal["intent", "sentiment", "topic", "risk", "classifier"]
+Method = Literal["full", "top_layers", "lora", "adalora", "prompt", "few_shot", "zero_shot"]
+Matrix = Literal["q", "k", "v", "ao", "fi", "fo"]
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class About(_Strict):
+    """What is trained. ``kind`` is a classifier's place in the registry.
+
+    An encoder, reranker or classifier is distilled when ``distil.teacher`` names a version.
+    """
+
+    task: Task
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    kind: ClassifierKind = "classifier"
+    description: str = ""
+    seed: int = Field(default=13, ge=0, lt=2**32)
+
+
+class Base(_Strict):
+    """What training starts from: the name of a built-in base, a folder or hub id with
+    safetensors, or a trained version (``registry:TASK/NAME`` or ``registry:TASK/NAME@vN``).
+
+    ``licence`` is stated for bases that do not carry their own.
+    """
+
+    model: str = "e5-small-zh-en"
+    licence: str = ""
+
+
+class Tuning(_Strict):
+    """Which parameters change. Heads always do.
+
+    ``full``: every layer; ``top_layers``: the last ``layers`` ones; ``lora`` and ``adalora``:
+    low-rank factors of ``rank`` beside the matrices in ``targets``; ``prompt``: ``tokens`` vectors
+    before the words; ``few_shot``: contrastive tuning on pairs of equal and unequal labels, then a
+    linear head (SetFit); ``zero_shot``: no training, labels are told by their ``descriptions``.
+    ``embeddings``: word vectors change too (full only); they are most of the parameters and most
+    of the time.
+    """
+
+    method: Method = "full"
+    layers: int = Field(default=2, ge=1)
+    rank: int = Field(default=16, ge=1, le=256)
+    alpha: float = Field(default=32, gt=0)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: tuple[Literal["q", "k", "v", "ao", "fi", "fo"], ...] = (
+        "q",
+        "k",
+        "v",
+        "ao",
+        "fi",
+        "fo",
+    )
+    tokens: int = Field(default=20, ge=1, le=100)
+    embeddings: bool = False
+    descriptions: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Train(_Strict):
+    """How it is trained. ``max_steps`` and ``minutes`` end a run early when above 0.
+
+    ``learning_rate`` 0 takes the method's own default (``training.loop``). ``warmup`` is a share
+    of all steps; ``decay`` the shape after it. ``patience`` counts evaluations without an
+    improvement of ``min_delta`` in the validation metric; 0 never stops early. ``precision`` auto:
+    bf16 where the hardware multiplies it, else fp32.
+    """
+
+    epochs: float = Field(default=3, gt=0)
+    max_steps: int = Field(default=0, ge=0)
+    minutes: float = Field(default=0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=0, ge=0, le=1)
+    head_learning_rate: float = Field(default=0, ge=0, le=1)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(default=0.01, ge=0)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    clip: float = Field(default=1.0, ge=0)
+    patience: int = Field(default=0, ge=0)
+    min_delta: float = Field(default=0.0, ge=0)
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    max_tokens: int = Field(default=128, ge=8, le=512)
+    group_by_length: bool = True
+    evaluations: int = Field(default=0, ge=0, description="a run; 0: one an epoch")
+    threads: int = Field(default=0, ge=0, le=256)
+
+
+class Export(_Strict):
+    """What is written. ``max_loss``: int8 may lose this much of the gate's metric against fp32."""
+
+    precisions: tuple[Literal["int8", "fp16", "fp32"], ...] = ("int8",)
+    max_loss: float = Field(default=0.01, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _serves_on_cpu(self) -> Export:
+        if "int8" not in self.precisions:
+            raise ValueError("export.precisions must contain int8, which every CPU serves")
+        return self
+
+
+class Gate(_Strict):
+    """When a version may be promoted: ``metric`` on the test split at least ``at_least``, and,
+    with ``beat_current``, not significantly worse than the version in use on the same rows."""
+
+    metric: str = ""
+    at_least: float = 0.0
+    beat_current: bool = True
+
+
+class Head(_Strict):
+    """One head: of a classifier (``heads.main``) or several on one encoder (multi-task)."""
+
+    kind: Literal["classify", "tag"] = "classify"
+    data: DataSpec | None = None
+    pooling: Literal["mean", "first"] = "mean"
+    dense: bool = True
+    multi_label: bool = False
+    weight: float = Field(default=1.0, gt=0)
+    reject_label: str = ""
+    reject_below: float = Field(default=0.0, ge=0, le=1)
+
+
+class Contrast(_Strict):
+    """Contrastive training of encoders: temperature of the similarities, mined hard negatives.
+
+    ``chunk`` bounds memory: gradients are cached (GradCache, Gao et al. 2021, arXiv:2101.06983).
+    """
+
+    temperature: float = Field(default=0.02, gt=0)
+    hard_negatives: int = Field(default=1, ge=0, le=32)
+    mine_top: int = Field(default=50, ge=2)
+    mine_margin: float = Field(default=0.95, gt=0, le=1)
+    chunk: int = Field(default=32, ge=1)
+    symmetric: bool = False
+
+
+class Pairs(_Strict):
+    """Rerankers: ``negatives`` mined by the encoder for each positive pair without labels."""
+
+    negatives: int = Field(default=4, ge=0, le=64)
+    mine_top: int = Field(default=30, ge=2)
+
+
+class Reading(_Strict):
+    """Readers: windows of long contexts overlap by ``stride`` tokens."""
+
+    stride: int = Field(default=64, ge=0)
+    answer_tokens: int = Field(default=48, ge=1)
+    cloze: Paths = ()
+    cloze_questions: int = Field(default=0, ge=0)
+
+
+class Pretrain(_Strict):
+    """Domain pre-training: masked (encoder) or causal (generator) language modelling."""
+
+    target: Literal["encoder", "generator"] = "encoder"
+    mask: float = Field(default=0.2, gt=0, lt=1)
+    block_tokens: int = Field(default=128, ge=16, le=1024)
+
+
+class Distil(_Strict):
+    """Distillation: the ``teacher`` version into ``layers`` layers of the same width.
+
+    ``alpha`` weighs the teacher's soft targets at ``temperature`` (Hinton et al. 2015,
+    arXiv:1503.02531) against the labels; ``hidden`` the mean squared distance of hidden states
+    (Sanh et al. 2019, arXiv:1910.01108).
+    """
+
+    teacher: str = ""
+    layers: int = Field(default=6, ge=1)
+    alpha: float = Field(default=0.7, ge=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+    hidden: float = Field(default=1.0, ge=0)
+
+
+class Continual(_Strict):
+    """Update without forgetting: rows of earlier runs mixed in, and the old model as a teacher.
+
+    ``replay`` is the share of old rows in each epoch; ``distil`` the weight of staying near the
+    old model's answers (learning without forgetting, Li & Hoiem 2016, arXiv:1606.09282).
+    """
+
+    replay_data: DataSpec | None = None
+    replay: float = Field(default=0.0, ge=0, le=1)
+    distil: float = Field(default=0.0, ge=0)
+
+
+class Pseudo(_Strict):
+    """Semi-supervised: texts without labels that the model is sure of join the training rows."""
+
+    texts: DataSpec | None = None
+    confidence: float = Field(default=0.9, gt=0, lt=1)
+    rounds: int = Field(default=1, ge=1, le=10)
+
+
+class Search(_Strict):
+    """A short search over ``space`` (recipe key -> list of values, or [low, high] floats) on the
+    validation split; ``fraction`` of the training rows in each trial."""
+
+    trials: int = Field(default=0, ge=0, le=500)
+    fraction: float = Field(default=0.3, gt=0, le=1)
+    space: Mapping[str, Sequence[float | str]] = Field(default_factory=dict)
+
+
+class Generation(_Strict):
+    """Generators: what an example looks like and how it is trained."""
+
+    template: Literal["grounded", "chat", "plain"] = "grounded"
+    max_new_tokens: int = Field(default=96, ge=1)
+    export: Literal["int8", "int4", "fp32"] = "int8"
+
+
+class Recipe(_Strict):
+    """A whole recipe. Sections a task has no use for stay at their defaults."""
+
+    recipe: About
+    base: Base = Base()
+    data: DataSpec | None = None
+    tuning: Tuning = Tuning()
+    train: Train = Train()
+    export: Export = Export()
+    gate: Gate = Gate()
+    heads: Mapping[str, Head] = Field(default_factory=dict)
+    contrast: Contrast = Contrast()
+    pairs: Pairs = Pairs()
+    reading: Reading = Reading()
+    pretrain: Pretrain = Pretrain()
+    distil: Distil = Distil()
+    continual: Continual = Continual()
+    pseudo: Pseudo = Pseudo()
+    search: Search = Search()
+    generation: Generation = Generation()
+
+    @property
+    def registry_task(self) -> str:
+        """The registry's name for what comes out."""
+        if self.recipe.task == "pretrain":
+            return "base" if self.pretrain.target == "encoder" else "generator"
+        return self.recipe.kind if self.recipe.task == "classifier" else self.recipe.task
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every value, defaults too, as JSON values."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        return values
+
+    def digest(self) -> str:
+        """Return 12 hexadecimal digits that change with any value."""
+        text = json.dumps(self.resolved(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+Changes: TypeAlias = Sequence[str]
+
+
+def read_recipe(path: Path, changes: Changes = ()) -> Recipe:
+    """Read a recipe file, or a shipped one by name, with ``changes`` like ``train.epochs=1``.
+
+    Relative data paths are taken from ``data.root``, or else from the file's folder. Raises
+    InvalidInputError naming the key, the value and what is allowed.
+    """
+    path = _find(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} is not readable TOML: {error}.") from error
+    for change in changes:
+        _set(values, change)
+    _root_data(values, path.parent)
+    return make_recipe(values, str(path))
+
+
+def make_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
+    """Return the recipe these values describe; InvalidInputError names the key that is wrong."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInputError(_explain(error, origin)) from None
+
+
+def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with dotted keys replaced: ``{"train.learning_rate": 1e-4}``."""
+    values = recipe.resolved()
+    for key, value in changes.items():
+        _put(values, key, value)
+    return make_recipe(values, recipe.recipe.name)
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    shipped = RECIPES / (path.name if path.suffix == ".toml" else f"{path.name}.toml")
+    if shipped.is_file() and len(path.parts) == 1:
+        return shipped
+    names = sorted(p.stem for p in RECIPES.glob("*.toml"))
+    near = difflib.get_close_matches(path.stem, names, 1)
+    raise InvalidInputError(
+        f"There is no recipe {path}"
+        + (f"; did you mean {near[0]}?" if near else ".")
+        + f" Shipped recipes: {', '.join(names)}."
+    )
+
+
+def _set(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise InvalidInputError(f"--set {change!r} is not of the form section.key=value.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        # Bare words need no quotes on a command line.
+        value = text
+    _put(values, key.strip(), value)
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if inner is None:
+            inner = place[parent] = {}
+        if not isinstance(inner, dict):
+            raise InvalidInputError(f"{key}: {parent} is a value, not a section.")
+        place = inner
+    place[last] = value
+
+
+def _root_data(values: dict[str, Any], folder: Path) -> None:
+    """Give every data section the recipe's folder as its root, unless it states one."""
+    root = values.get("data", {}).get("root") if isinstance(values.get("data"), dict) else None
+    base = (folder / root).resolve() if root else folder.resolve()
+    sections = [values.get("data"), (values.get("pseudo") or {}).get("texts")]
+    sections.append((values.get("continual") or {}).get("replay_data"))
+    heads = values.get("heads")
+    sections += [head.get("data") for head in heads.values()] if isinstance(heads, dict) else []
+    for section in sections:
+        if isinstance(section, dict):
+            own = section.get("root")
+            section["root"] = str((folder / own).resolve() if own else base)
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _known(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1, cutoff=0.5)
+        guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}."
+        return f"{origin}: there is no key {place!r}; {guess}"
+    if first["type"] == "missing":
+        return f"{origin}: {place} is missing."
+    shown = repr(first["input"])
+    return f"{origin}: {place} is {shown[:120]}: {first['msg']}."
+
+
+def _known(location: Sequence[int | str]) -> list[str]:
+    """Return the keys allowed at a place in the recipe."""
+    model: Any = Recipe
+    for part in location:
+        found = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if found is None:
+            # The name of a head: what it holds is a Head.
+            model = Head
+            continue
+        choices = getattr(found.annotation, "__args__", ()) or (found.annotation,)
+        model = next((c for c in choices if hasattr(c, "model_fields")), found.annotation)
+    return sorted(getattr(model, "model_fields", {}))
