@@ -105,11 +105,11 @@ def _model(settings: Settings) -> Check:
 
 def _device(settings: Settings) -> Check:
     """Which execution provider serves, and why not the other."""
+    from assistant.models.encoders import encoder_place
     from assistant.models.loading import thread_count
-    from assistant.models.registry import ModelRegistry
     from assistant.models.session import choose_device
 
-    fp16 = ModelRegistry(settings.models_dir).folder(settings.encoder, "fp16") is not None
+    fp16 = encoder_place(settings).folder("fp16") is not None
     choice = choose_device(settings.device, fp16_built=fp16)
     detail = f"{choice.device}, {thread_count(settings)} threads: {choice.reason}"
     return Check("device", "ok", detail)

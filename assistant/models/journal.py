@@ -20,6 +20,7 @@ from assistant.errors import ModelError
 
 POINTER_FILE = "current.json"
 EVENTS_FILE = "events.jsonl"
+APPLIED_FILE = "applied.json"
 _FORMAT = 1
 _MAX_BEFORE = 1000
 
@@ -118,6 +119,26 @@ def write_pointer(folder: Path, pointer: Pointer) -> None:
         "changed": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     write_durably(folder / POINTER_FILE, json.dumps(data) + "\n")
+
+
+def read_applied(folder: Path) -> int | None:
+    """Return the encoder version whose vectors are stored; None for the base build.
+
+    Raises ModelError when the file is damaged.
+    """
+    path = folder / APPLIED_FILE
+    try:
+        number: Any = json.loads(path.read_bytes())["version"]
+        if not _is_step(number):
+            raise ValueError(f"version {number!r}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is damaged ({type(error).__name__}: {error}): delete it, then run "
+            "`assistant build`, which applies the promoted encoder and encodes documents anew."
+        ) from error
+    return int(number) if number is not None else None
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -8,7 +8,8 @@ from tokenizers import Tokenizer
 
 from assistant.errors import ModelError
 from assistant.models.encoder import Encoder
-from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, ModelRegistry
+from assistant.models.encoders import EncoderPlace, encoder_place
+from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE
 from assistant.models.session import Choice, choose_device, open_backend
 from assistant.settings import Settings
 
@@ -16,24 +17,24 @@ from assistant.settings import Settings
 def load_encoder(settings: Settings) -> Encoder:
     """Return the encoder, verified and ready to use.
 
-    Raises ModelError when it is not built or damaged (run ``assistant build``), or when the device
-    asked for cannot be had. With device ``auto`` a GPU that does not start gives way to the CPU,
-    and ``Encoder.choice`` says why.
+    It is the base build that the settings name, or the trained version in force under that name
+    (``assistant.models.encoders``). Raises ModelError when it is not built or damaged (run
+    ``assistant build``), or when the device asked for cannot be had. With device ``auto`` a GPU
+    that does not start gives way to the CPU, and ``Encoder.choice`` says why.
     """
-    registry = ModelRegistry(settings.models_dir)
-    built = registry.folder(settings.encoder, "fp16") is not None
-    choice = choose_device(settings.device, fp16_built=built)
+    place = encoder_place(settings)
+    choice = choose_device(settings.device, fp16_built=place.folder("fp16") is not None)
     try:
-        return _open(settings, registry, choice)
+        return _open(settings, place, choice)
     except ModelError as error:
         if choice.device == "cpu" or settings.device == "cuda":
             raise
-        return _open(settings, registry, Choice("cpu", f"CUDA did not start: {error}"))
+        return _open(settings, place, Choice("cpu", f"CUDA did not start: {error}"))
 
 
-def _open(settings: Settings, registry: ModelRegistry, choice: Choice) -> Encoder:
+def _open(settings: Settings, place: EncoderPlace, choice: Choice) -> Encoder:
     precision = "fp16" if choice.device == "cuda" else "int8"
-    folder, manifest = registry.encoder(settings.encoder, precision)
+    folder, manifest = place.opened(precision)
     if manifest.precision != precision:
         raise ModelError(
             f"{folder} holds a {manifest.precision} encoder; {choice.device} needs {precision}: "

@@ -24,6 +24,7 @@ from assistant.models.journal import (
     Event,
     new_event,
     pointer_or_replay,
+    read_applied,
     read_events,
     read_pointer,
     recorded,
@@ -285,6 +286,11 @@ class ModelStore:
             if now.version == version.number:
                 raise InvalidInputError(
                     f"{version.ref} is in use: promote another version or roll back first."
+                )
+            if read_applied(home) == version.number:
+                raise InvalidInputError(
+                    f"{version.ref} made the stored vectors: run `assistant build` first, which "
+                    "encodes the documents anew with the encoder promoted since."
                 )
             with recorded(home, new_event("deleted", version.number, before=now.version)):
                 write_pointer(home, now.without(version.number))
