@@ -30,6 +30,7 @@ from training.data.rows import (
     TaggedText,
     TextPair,
 )
+from training.data.spans import find_nearest
 from training.data.spec import Normalise
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -212,18 +213,5 @@ class Cleaner:
         moved = answer.start
         if raw != context:
             moved = len(self._silent.fragment(raw[: answer.start]).lstrip())
-        return find_nearest(context, text, moved)
-
-
-def find_nearest(context: str, text: str, start: int) -> ReadingAnswer | None:
-    """Return the occurrence of ``text`` that begins nearest to ``start``, or None."""
-    if not text:
-        return None
-    best: int | None = None
-    position = context.find(text)
-    while position >= 0:
-        if best is not None and abs(position - start) >= abs(best - start):
-            break  # occurrences come in order: from here on they only get farther
-        best = position
-        position = context.find(text, position + 1)
-    return None if best is None else ReadingAnswer(text, best)
+        position = find_nearest(context, text, moved)
+        return None if position is None else ReadingAnswer(text, position)

@@ -33,6 +33,7 @@ class Ledger:
         self.rejected: Counter[str] = Counter()
         self.repairs: Counter[str] = Counter()
         self.warnings: list[str] = []
+        self.unused_columns: dict[str, tuple[str, ...]] = {}
         self._stream: TextIO | None = path.open("w", encoding="utf-8") if path else None
 
     def __enter__(self) -> Ledger:

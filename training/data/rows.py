@@ -136,16 +136,31 @@ ROW_TYPES: Mapping[Kind, type[Row]] = {
 
 
 def row_texts(row: Row) -> tuple[str, ...]:
-    """Return the texts of a row that must not stand in two splits, the main one first."""
+    """Return every text of a row, the main one first."""
     match row:
         case TextPair():
             return (row.text_a, row.text_b)
         case ReadingExample():
             return (row.question, row.context)
         case ChatExample():
-            return tuple(m.content for m in row.messages if m.role != "system")
+            return ("\n".join(m.content for m in row.messages if m.role != "system"),)
         case _:
             return (row.text,)
+
+
+def row_answer(row: Row) -> tuple[str, ...]:
+    """Return what is to be learnt from a row's texts: two rows alike that differ here conflict."""
+    match row:
+        case LabelledText():
+            return tuple(sorted(row.labels))
+        case TaggedText():
+            return row.tags
+        case TextPair():
+            return () if row.label is None else (f"{row.label:g}",)
+        case ReadingExample():
+            return tuple(sorted({answer.text for answer in row.answers}))
+        case _:
+            return ()
 
 
 def row_labels(row: Row) -> tuple[str, ...]:

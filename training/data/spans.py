@@ -1,0 +1,76 @@
+"""Places in a text: find an answer again, cut text into tokens, put tokens together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+Span = tuple[int, int]
+"""Start and end, half-open code points."""
+
+_HAN_CLASS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_TOKEN = re.compile(rf"[{_HAN_CLASS}]|[^\W\d_{_HAN_CLASS}]+|\d+|[^\s]")
+# Characters beside which no blank is written: Chinese, Japanese and full-width.
+_TIGHT = re.compile(rf"[{_HAN_CLASS}\u3000-\u30ff\uff01-\uff65‘’“”…—·]")
+_CLOSING = frozenset(re.findall(r"\S+", ". , ! ? ; : ) ] } % ' n't 's 're 've 'm 'll 'd ..."))
+_OPENING = frozenset("([{$£€#@")
+_QUOTE = '"'
+
+
+def find_nearest(context: str, text: str, start: int) -> int | None:
+    """Return where ``text`` stands in ``context``, the place nearest to ``start``; or None."""
+    if not text:
+        return None
+    best: int | None = None
+    position = context.find(text)
+    while position >= 0:
+        if best is not None and abs(position - start) >= abs(best - start):
+            break  # places come in order: from here on they only get farther
+        best = position
+        position = context.find(text, position + 1)
+    return best
+
+
+def cut_tokens(text: str, borders: Collection[int] = ()) -> list[Span]:
+    """Cut a text into single Han characters, words, numbers and marks; blanks are no tokens.
+
+    A token never crosses one of the ``borders``, so that entities begin and end with tokens.
+    """
+    cuts = sorted(set(borders))
+    spans: list[Span] = []
+    for match in _TOKEN.finditer(text):
+        start, end = match.span()
+        for cut in cuts:
+            if start < cut < end:
+                spans.append((start, cut))
+                start = cut
+        spans.append((start, end))
+    return spans
+
+
+def join_tokens(tokens: Sequence[str]) -> tuple[str, list[Span]]:
+    """Put tokens together as people write them, and return where each stands.
+
+    No blank between Chinese characters, before closing marks and after opening ones.
+    """
+    text = ""
+    spans: list[Span] = []
+    quoted = False
+    for index, token in enumerate(tokens):
+        quote = token == _QUOTE
+        if index and not _joins(tokens[index - 1], token, quoted):
+            text += " "
+        spans.append((len(text), len(text) + len(token)))
+        text += token
+        quoted ^= quote
+    return text, spans
+
+
+def _joins(before: str, token: str, quoted: bool) -> bool:
+    if not before or not token:
+        return True
+    if token.lower() in _CLOSING or before in _OPENING:
+        return True
+    if _QUOTE in (token, before):
+        return quoted
+    return bool(_TIGHT.match(before[-1]) or _TIGHT.match(token[0]))
