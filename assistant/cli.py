@@ -31,6 +31,7 @@ COMMANDS = {
     "ask": ("ask", "Ask one question."),
     "batch": ("batch", "Answer a table of questions."),
     "eval": ("evaluate", "Measure quality on a folder of test data."),
+    "train": ("train", "Train a model as a recipe says."),
     "collections": ("collections", "List, inspect and delete collections."),
     "documents": ("documents", "List and delete documents."),
     "doctor": ("doctor", "Check this installation."),

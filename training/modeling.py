@@ -118,14 +118,15 @@ class TunedModel(nn.Module):
         return {"loss": self.losses[name](logits.float(), whole), "logits": logits}
 
     def _take_over(self, head: HeadSpec, weights: EncoderWeights) -> None:
+        """Copy an earlier head of this name; its labels are the first of the new ones."""
         module: Any = self.heads[head.name]
         for part in ("dense", "out"):
             layer = getattr(module, part)
             old = weights.tensors.get(f"head.{head.name}.{part}.w")
-            if layer is not None and old is not None and old.shape == tuple(layer.weight.shape):
-                layer.weight.data.copy_(torch.from_numpy(old.copy()))
+            if layer is not None and old is not None and len(old) <= len(layer.weight):
                 bias = weights.tensors[f"head.{head.name}.{part}.b"]
-                layer.bias.data.copy_(torch.from_numpy(bias.copy()))
+                layer.weight.data[: len(old)] = torch.from_numpy(old.copy())
+                layer.bias.data[: len(old)] = torch.from_numpy(bias.copy())
 
 
 def mean(hidden: Tensor, attention_mask: Tensor) -> Tensor:

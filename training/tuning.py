@@ -71,6 +71,22 @@ def prepare(model: TunedModel, tuning: Tuning, total_steps: int) -> None:
             pass
 
 
+def callbacks(model: TunedModel, tuning: Tuning) -> list[Any]:
+    """Return what the method needs to be told at each step."""
+    if tuning.method != "adalora":
+        return []
+    from transformers import TrainerCallback
+
+    class Allocate(TrainerCallback):  # type: ignore[misc]
+        """Lets AdaLoRA move its ranks to the matrices that need them, while gradients stand."""
+
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, control
+            model.encoder.update_and_allocate(state.global_step)
+
+    return [Allocate()]
+
+
 def counts(model: nn.Module) -> tuple[int, int]:
     """Return how many parameters change, and how many there are."""
     parameters = list(model.parameters())

@@ -1,0 +1,197 @@
+"""Classifiers: intent with out-of-scope, sentiment, topic, risk; one or several labels a text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.errors import InvalidInputError
+from assistant.evaluation import classification_report, multilabel_report
+from assistant.models.heads import HeadSpec
+from assistant.models.tokens import Tokenized
+from indexes.types import FloatArray
+from training.calibrating import sigmoid_temperature, softmax_temperature
+from training.data.rows import Kind, LabelledText, Row
+from training.fitting import example, make_model, predict, train_heads, with_calibration
+from training.job import Job, Metrics, Trained
+from training.losses import MultiLabel, SingleLabel, Teaching, balanced
+from training.modeling import Loss, TunedModel
+from training.recipe import Head
+
+KIND: Kind = "classify"
+METRIC = "accuracy"
+HEAD = "label"
+_SAMPLE = 64
+
+
+def train(job: Job) -> Trained:
+    """Train a head on the base by the recipe's way of tuning. Raises InvalidInputError."""
+    head = make_head(job)
+    if job.recipe.tuning.method in ("few_shot", "zero_shot"):
+        from training import fewshot
+
+        return fewshot.train(job, head)
+    rows, valid = labelled(job.data.train), labelled(job.data.valid)
+    taught = _teaching(job)
+    loss = _loss(job, head, rows, taught)
+    section = head_section(job)
+    model = make_model(job, [head], {head.name: loss}, dense=section.dense)
+    items = tokenized(job, rows, head)
+    examples = [
+        example(item, labels=target)
+        for item, target in zip(items, targets(head, rows), strict=True)
+    ]
+    valid_items = tokenized(job, valid, head)
+    pad = job.base.weights.vocabulary.pad
+
+    def logits(fitted: TunedModel) -> FloatArray:
+        found = predict(fitted, valid_items, head.name, pad, job.recipe.train)
+        return np.stack(found) if found else np.zeros((0, len(head.labels)), np.float32)
+
+    return train_heads(
+        job,
+        model,
+        examples,
+        validate=(lambda fitted: scores(head, logits(fitted), valid)) if valid else None,
+        metric=job.recipe.gate.metric or METRIC,
+        finish=lambda fitted: [calibrated(head, logits(fitted), valid)],
+        sample=[row.text for row in (valid or rows)[:_SAMPLE]],
+    )
+
+
+def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
+    """Measure the served classifier on labelled rows."""
+    from assistant.models.loading import open_classifier
+
+    wanted = labelled(rows)
+    with closing(open_classifier(job.settings, job.recipe.registry_task, str(model))) as served:
+        predictions = served.classify([row.text for row in wanted])
+        labels = served.head.labels
+    given = np.array([[p.probabilities[label] for label in labels] for p in predictions])
+    if head_section(job).multi_label:
+        return multilabel_report(
+            [row.labels for row in wanted],
+            [p.labels for p in predictions],
+            labels=labels,
+            probabilities=given,
+        ).metrics
+    return classification_report(
+        [row.labels[0] for row in wanted],
+        [p.label for p in predictions],
+        labels=labels,
+        probabilities=given,
+    ).metrics
+
+
+def make_head(job: Job) -> HeadSpec:
+    """Return the head for the labels of the training rows; a parent's labels keep their places.
+
+    Raises InvalidInputError when there are fewer than two labels.
+    """
+    section, name = head_section(job), head_name(job)
+    counts = Counter(label for row in labelled(job.data.train) for label in row.labels)
+    known = next((h.labels for h in (job.base.parent.heads if job.base.parent else ())), ())
+    labels = (*known, *sorted(set(counts) - set(known)))
+    if len(labels) < (1 if section.multi_label else 2):
+        raise InvalidInputError(
+            f"The training rows have {len(labels)} label ({', '.join(labels) or 'none'}); a "
+            "classifier needs at least 2. Check data.columns.label."
+        )
+    return HeadSpec(
+        name=name,
+        kind="sequence",
+        labels=labels,
+        activation="sigmoid" if section.multi_label else "softmax",
+        pooling=section.pooling,
+        threshold=section.reject_below if section.reject_label else 0.5,
+        reject_label=section.reject_label,
+    )
+
+
+def head_section(job: Job) -> Head:
+    """Return the recipe's only head, or the default one."""
+    return next(iter(job.recipe.heads.values()), Head())
+
+
+def head_name(job: Job) -> str:
+    """Return the name of the recipe's only head."""
+    return next(iter(job.recipe.heads), HEAD)
+
+
+def labelled(rows: Sequence[Row]) -> list[LabelledText]:
+    """Return the rows that are labelled texts."""
+    return [row for row in rows if isinstance(row, LabelledText)]
+
+
+def tokenized(job: Job, rows: Sequence[LabelledText], head: HeadSpec) -> list[Tokenized]:
+    """Return the rows' texts as they will be served."""
+    tokenizer = job.base.model_tokenizer(job.recipe.train.max_tokens, head.pooling)
+    return tokenizer.texts([row.text for row in rows])
+
+
+def targets(head: HeadSpec, rows: Sequence[LabelledText]) -> list[object]:
+    """Return what the loss expects of each row: a label's place, or a vector of 0 and 1."""
+    places = {label: place for place, label in enumerate(head.labels)}
+    if head.activation == "softmax":
+        return [places[row.labels[0]] for row in rows]
+    vectors = []
+    for row in rows:
+        vector = [0.0] * len(head.labels)
+        for label in row.labels:
+            vector[places[label]] = 1.0
+        vectors.append(vector)
+    return list(vectors)
+
+
+def scores(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> Mapping[str, float]:
+    """Return accuracy and F1 of raw logits, for early stopping. Labels unseen count as wrong."""
+    if head.activation == "sigmoid":
+        given = [tuple(head.labels[i] for i in np.flatnonzero(row > 0)) for row in logits]
+        report = multilabel_report(
+            [row.labels for row in rows], given, labels=head.labels, samples=0
+        )
+    else:
+        best = [head.labels[i] for i in logits.argmax(axis=1)]
+        report = classification_report(
+            [row.labels[0] for row in rows], best, labels=head.labels, samples=0
+        )
+    return {name: metric.value for name, metric in report.metrics.items()}
+
+
+def calibrated(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> HeadSpec:
+    """Return the head with its temperature set on rows it was not trained on."""
+    places = {label: place for place, label in enumerate(head.labels)}
+    known = [i for i, row in enumerate(rows) if set(row.labels) <= set(places)]
+    if not known:
+        return head
+    own = logits[known]
+    if head.activation == "sigmoid":
+        truth = np.array(targets(head, [rows[i] for i in known]), dtype=np.float32)
+        return with_calibration(head, temperature=sigmoid_temperature(own, truth))
+    labels: NDArray[np.int64] = np.array([places[rows[i].labels[0]] for i in known])
+    return with_calibration(head, temperature=softmax_temperature(own, labels))
+
+
+def _teaching(job: Job) -> Teaching:
+    distil, continual = job.recipe.distil, job.recipe.continual
+    if distil.teacher:
+        return Teaching(distil.alpha, distil.temperature)
+    return Teaching(min(continual.distil, 1.0))
+
+
+def _loss(job: Job, head: HeadSpec, rows: Sequence[LabelledText], teaching: Teaching) -> Loss:
+    counts = Counter(label for row in rows for label in row.labels)
+    numbers = [counts[label] for label in head.labels]
+    weighted = job.recipe.train.class_weights == "balanced"
+    if head.activation == "softmax":
+        weights = balanced(numbers) if weighted else None
+        return SingleLabel(weights, job.recipe.train.label_smoothing, teaching)
+    import torch
+
+    rare = torch.tensor([min((len(rows) - n) / max(n, 1), 20.0) for n in numbers])
+    return MultiLabel(rare.sqrt() if weighted else None, teaching)
