@@ -20,13 +20,11 @@ from assistant.evaluation.scores import (
     log_losses,
     mean_statistic,
     ratio_statistic,
-    risk_coverage,
     roc_auc_statistic,
 )
 
 OUT_OF_SCOPE = "out_of_scope"
 TOP_CONFUSIONS = 20
-_COVERAGES = (0.8, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ def classification_report(
     labels: Sequence[str] = (),
     probabilities: ArrayLike | None = None,
     positive: str | None = None,
+    reject: str = "",
     seed: int = 0,
     samples: int = SAMPLES,
 ) -> ClassificationReport:
@@ -80,10 +79,11 @@ def classification_report(
 
     ``labels``: what the model can give; ``probabilities``: float (n, len(labels)), rows summing
     to 1, from which come calibration, log loss, Brier score and, with two labels, ROC AUC and
-    average precision of ``positive`` (default: the rarer label of the data). F1 averages run over
-    the labels that occur among expected or predicted ones, in each resample anew. Where the data
-    have rows of ``out_of_scope``, they are measured apart. Raises ValueError when the lengths
-    differ or there are no rows.
+    average precision of ``positive`` (default: the rarer label of the data). ``reject``: what the
+    model says when it is too unsure of every label, if that is none of them; its confidence is
+    then 1 minus the best probability. F1 averages run over the labels that occur among expected
+    or predicted ones, in each resample anew. Where the data have rows of ``out_of_scope``, they
+    are measured apart. Raises ValueError when the lengths differ or there are no rows.
     """
     _check_lengths(expected, predicted)
     names = sorted({*expected, *predicted})
@@ -93,22 +93,25 @@ def classification_report(
     statistics = _label_statistics(truth, given, len(names))
     if OUT_OF_SCOPE in set(expected):
         statistics |= _scope_statistics(truth, given, place[OUT_OF_SCOPE])
-    known = set(labels) or set(names)
+    known = {*labels, reject} if labels else set(names)
     unknown = Counter(label for label in expected if label not in known)
     metrics = bootstrap_all(statistics, len(truth), seed=seed, samples=samples)
     if probabilities is not None:
         table = _checked(probabilities, len(truth), labels)
-        if positive is None and len(labels) == 2:
-            positive = _rarer(expected, labels)
-        metrics |= _probability_metrics(
-            expected, predicted, table, labels, positive, seed=seed, samples=samples
+        positive = _positive(positive, expected, labels)
+        groups = (
+            (_confidence_statistics(expected, predicted, table, labels, reject), len(truth)),
+            _probability_statistics(expected, table, labels, positive),
         )
+        for found, rows in groups:
+            if rows:
+                metrics |= bootstrap_all(found, rows, seed=seed, samples=samples)
     return ClassificationReport(
         metrics,
         label_scores(names, *_counts(truth, given, len(names))),
         _confusions(expected, predicted),
         dict(unknown.most_common()),
-        positive if len(labels) == 2 else None,
+        positive if probabilities is not None else None,
     )
 
 
@@ -152,51 +155,51 @@ def _scope_statistics(
     }
 
 
-def _probability_metrics(
+def _confidence_statistics(
     expected: Sequence[str],
     predicted: Sequence[str],
     table: Floats,
     labels: Sequence[str],
-    positive: str | None,
-    *,
-    seed: int,
-    samples: int,
-) -> dict[str, Metric]:
+    reject: str,
+) -> dict[str, Statistic]:
+    """What the model's sureness is worth, over all rows."""
     place = {label: number for number, label in enumerate(labels)}
-    strange = next((label for label in predicted if label not in place), None)
+    strange = next((label for label in predicted if label not in {*place, reject}), None)
     if strange is not None:
         raise ValueError(f"the prediction {strange!r} is none of the model's labels")
-    sure = np.array([table[row, place[label]] for row, label in enumerate(predicted)])
-    right = np.array([a == b for a, b in zip(expected, predicted, strict=True)])
-    statistics = {
-        "ece": calibration_statistic(sure, right),
-        "risk_coverage_area": area_statistic(right, sure),
-    }
-    metrics = bootstrap_all(statistics, len(sure), seed=seed, samples=samples)
-    kept = np.array([label in place for label in expected])
-    if not kept.any():
-        return metrics
+    doubt = 1 - table.max(axis=1)
+    sure = [
+        table[row, place[label]] if label in place else doubt[row]
+        for row, label in enumerate(predicted)
+    ]
+    right = [a == b for a, b in zip(expected, predicted, strict=True)]
+    found = {"ece": calibration_statistic(sure, right), "aurc": area_statistic(right, sure)}
+    if OUT_OF_SCOPE in expected:
+        outside = [label == OUT_OF_SCOPE for label in expected]
+        score = table[:, place[OUT_OF_SCOPE]] if OUT_OF_SCOPE in place else doubt
+        found["out_of_scope_auc"] = roc_auc_statistic(outside, score)
+    return found
+
+
+def _probability_statistics(
+    expected: Sequence[str], table: Floats, labels: Sequence[str], positive: str | None
+) -> tuple[dict[str, Statistic], int]:
+    """Log loss, Brier score and, of two labels, ranking, over the rows whose label is known.
+
+    Returns the statistics and the number of those rows.
+    """
+    place = {label: number for number, label in enumerate(labels)}
+    table = table[[label in place for label in expected]]
     truth = np.array([place[label] for label in expected if label in place], dtype=np.intp)
-    table = table[kept]
-    statistics = {
+    statistics: dict[str, Statistic] = {
         "log_loss": mean_statistic(log_losses(table[np.arange(len(truth)), truth])),
         "brier": mean_statistic(brier_losses(table, truth)),
     }
-    if len(labels) == 2 and positive is not None:
+    if positive is not None and len(truth):
         is_positive, score = truth == place[positive], table[:, place[positive]]
         statistics["roc_auc"] = roc_auc_statistic(is_positive, score)
         statistics["average_precision"] = average_precision_statistic(is_positive, score)
-    if OUT_OF_SCOPE in place and OUT_OF_SCOPE in expected:
-        statistics["out_of_scope_auc"] = roc_auc_statistic(
-            truth == place[OUT_OF_SCOPE], table[:, place[OUT_OF_SCOPE]]
-        )
-    return metrics | bootstrap_all(statistics, len(truth), seed=seed, samples=samples)
-
-
-def risks(correct: ArrayLike, confidence: ArrayLike) -> dict[str, float]:
-    """Return the risk when only the surest 80 % and 90 % of rows are answered, for a summary."""
-    curve = risk_coverage(correct, confidence)
-    return {f"risk_at_coverage_{level:.0%}": curve.risk_at(level) for level in _COVERAGES}
+    return statistics, len(truth)
 
 
 # --- several labels a row ----------------------------------------------------------------------
@@ -269,9 +272,14 @@ def _checked(probabilities: ArrayLike, rows: int, labels: Sequence[str]) -> Floa
     return table
 
 
-def _rarer(expected: Sequence[str], labels: Sequence[str]) -> str:
+def _positive(positive: str | None, expected: Sequence[str], labels: Sequence[str]) -> str | None:
+    """Return the label to rank by: of two, the one asked for or the rarer; else none."""
+    if positive is not None and positive not in labels:
+        raise ValueError(f"positive is {positive!r}; the labels are {', '.join(labels)}")
+    if len(labels) != 2:
+        return None
     counts = Counter(expected)
-    return min(labels, key=lambda label: (counts[label], label))
+    return positive or min(labels, key=lambda label: (counts[label], label))
 
 
 def _counts(
