@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from assistant.ingest import Ingestor
     from assistant.knowledge import Knowledge
     from assistant.models.encoder import Encoder
+    from assistant.models.trained import TrainedModels
     from indexes.analysis import Analyzer
 
 Part = TypeVar("Part")
@@ -62,7 +63,7 @@ class Runtime:
             if self._closed:
                 return
             self._closed = True
-            for part in ("knowledge", "encoder"):
+            for part in ("knowledge", "encoder", "trained"):
                 if part in self._parts:
                     self._parts[part].close()
             self.storage.close()
@@ -102,6 +103,13 @@ class Runtime:
     def dialogue(self) -> Dialogue:
         """The one path from a question to an answer."""
         return self._part("dialogue", self._make_dialogue)
+
+    @property
+    def trained(self) -> TrainedModels:
+        """The fine-tuned models: classifiers and taggers, always the version promoted."""
+        from assistant.models.trained import TrainedModels
+
+        return self._part("trained", lambda: TrainedModels(self.settings))
 
     def _part(self, name: str, make: Callable[[], Part]) -> Part:
         """Return the part of this name, made once.
@@ -163,6 +171,32 @@ class Runtime:
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise BusyError("The service is shutting down; try again in a moment.")
+
+    # --- models ------------------------------------------------------------------------------
+
+    def apply_encoder(
+        self, progress: Callable[[IngestProgress], None] | None = None
+    ) -> list[IngestReport]:
+        """Put the promoted encoder in force, and encode anew what another encoder made.
+
+        Returns a report for each collection in which there was work; interrupted, it goes on
+        where it stopped. To be called before the encoder is first used. Raises ``BusyError``
+        while a service runs on the same data with another encoder, ``ModelError`` when the
+        promoted one is damaged; the old one then stays in force.
+        """
+        from assistant.models.encoders import apply_encoder
+
+        if "encoder" in self._parts:
+            raise BusyError("An encoder is in use here; restart, which applies the promoted one.")
+        apply_encoder(self.settings)
+        reports = []
+        for collection in self.storage.catalog.all_collections():
+            with self.storage.passages.feed(collection.id) as feed:
+                stale = feed.stale(self.encoder.fingerprint).stale
+            if stale:
+                scope = Scope(collection.tenant, collection.name)
+                reports.append(self.ingestor.reindex(scope, progress))
+        return reports
 
     # --- answering ---------------------------------------------------------------------------
 

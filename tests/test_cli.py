@@ -30,6 +30,8 @@ PAGES = [
     ["collections", "delete"],
     ["documents", "list"],
     ["documents", "delete"],
+    *[["models", name] for name in ("list", "show", "verify", "promote", "rollback", "history")],
+    ["models", "delete"],
 ]
 
 

@@ -20,6 +20,7 @@ from assistant.commands.common import (
     print_line,
 )
 from assistant.commands.ingest import document_bar, ingest_with_progress, print_report
+from assistant.errors import BusyError
 
 if TYPE_CHECKING:
     from assistant.runtime import Runtime
@@ -63,12 +64,22 @@ def command(no_examples: bool, source: str | None, as_json: bool) -> int:
 
 def _build_models(settings: Settings, source: str | None) -> dict[str, Any]:
     from assistant.models.build import build_encoder
+    from assistant.models.encoders import encoder_place
+    from assistant.models.names import REGISTRY_PREFIX
 
+    if settings.encoder.startswith(REGISTRY_PREFIX):  # made by training: there is nothing to build
+        return asdict(encoder_place(settings).opened("int8")[1])
     return asdict(build_encoder(settings, note, source=source))
 
 
 def _encode_anew(runtime: Runtime) -> list[IngestReport]:
-    """Bring every collection to the model built; reports only those where there was work."""
+    """Bring every collection to the model in force; reports only those where there was work."""
+    from assistant.models.encoders import apply_encoder
+
+    try:
+        apply_encoder(runtime.settings)
+    except BusyError as error:
+        note(str(error))
     if not runtime.storage.catalog.all_collections():
         return []
     with document_bar() as show:

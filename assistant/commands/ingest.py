@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from assistant.commands.common import (
 if TYPE_CHECKING:
     from assistant.runtime import Runtime
     from assistant.types import IngestProgress, IngestReport, Scope
+
+_TELL_SECONDS = 30.0
 
 
 @click.command(name="ingest")
@@ -68,6 +71,27 @@ def ingest_with_progress(
     """Ingest, showing a bar on a terminal."""
     with document_bar() as show:
         return runtime.ingest(paths, scope, faq=faq, progress=show)
+
+
+def encode_anew(runtime: Runtime) -> list[IngestReport]:
+    """Apply the promoted encoder and encode stored documents anew, saying how far it is."""
+    last = time.monotonic()
+    with document_bar() as show:
+
+        def tell(progress: IngestProgress) -> None:
+            nonlocal last
+            show(progress)
+            # Where there is no terminal, a log should still show that it goes on.
+            if time.monotonic() - last > _TELL_SECONDS:
+                last = time.monotonic()
+                note(f"Encoding stored documents anew: {progress.done} of {progress.total}.")
+
+        reports = runtime.apply_encoder(tell)
+    for report in reports:
+        note(f"{report.collection}: {len(report.files)} documents encoded anew for this encoder.")
+        for failed in report.failed:
+            note(f"{failed.source}: {failed.reason}")
+    return reports
 
 
 @contextmanager

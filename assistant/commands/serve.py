@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from assistant.commands.common import data_dir_option, load_settings, note, open_runtime
 from assistant.errors import AssistantError
+
+if TYPE_CHECKING:
+    from assistant.runtime import Runtime
 
 
 @click.command(name="serve")
@@ -25,7 +31,7 @@ def command(host: str | None, port: int | None) -> None:
     settings = load_settings(host=host, port=port)
     listener = _listen(settings.host, settings.port)
     port_taken = listener.getsockname()[1]
-    with open_runtime(settings) as runtime:
+    with open_runtime(settings) as runtime, _on_its_encoder(runtime):
         import uvicorn
 
         from assistant.web.api import create_app
@@ -50,6 +56,21 @@ def command(host: str | None, port: int | None) -> None:
         # uvicorn raises the signal again when it has stopped; the default would skip the closing.
         signal.signal(signal.SIGTERM, _end)
         Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _on_its_encoder(runtime: Runtime) -> Iterator[None]:
+    """Apply a promoted encoder before anything is served; hold others off while it is."""
+    from assistant.commands.ingest import encode_anew
+    from assistant.models.encoders import pending_encoder, service_running, services_running
+
+    settings = runtime.settings
+    if not services_running(settings):
+        encode_anew(runtime)
+    elif pending_encoder(settings) is not None:
+        note("Another service runs on this data: the encoder promoted since is not applied yet.")
+    with service_running(settings):
+        yield
 
 
 def _end(_signal: int, _frame: object) -> None:

@@ -141,7 +141,7 @@ class Served(Generic[T]):
         precisions: Sequence[str] = ("int8",),
         pool: ModelPool | None = None,
     ) -> None:
-        """``precisions``: the first of these that a version was built in is opened."""
+        """``precisions``: the first of these that a version was built in and that opens."""
         self.task, self.name, self.tenant = task, name, tenant
         self._store = store
         self._opener = opener
@@ -252,7 +252,7 @@ class Served(Generic[T]):
         try:
             version = self._store.current(self.task, self.name, self.tenant)
             if self._entry is None or self._entry.version != version:
-                self._swap(self._pool.acquire(version, self._precision(version), self._opener))
+                self._swap(self._open(version))
         except Exception as error:
             problem = error
             kept = self._entry.version.ref if self._entry else "nothing"
@@ -274,9 +274,16 @@ class Served(Generic[T]):
         if old is not None:
             self._pool.release(old)
 
-    def _precision(self, version: Version) -> str:
+    def _open(self, version: Version) -> _Open[T]:
+        """Open the first precision that is built and works here; raise the last one's error."""
         built = [p for p in self._precisions if p in version.precisions]
-        return built[0] if built else self._precisions[-1]
+        for precision in built[:-1]:
+            try:
+                return self._pool.acquire(version, precision, self._opener)
+            except ModelError as error:
+                _log.warning("%s in %s cannot be opened: %s", version.ref, precision, error)
+        last = built[-1] if built else self._precisions[-1]
+        return self._pool.acquire(version, last, self._opener)
 
     def _signature(self) -> tuple[object, ...]:
         """What changes whenever a pointer is replaced: each replacement is another file."""
