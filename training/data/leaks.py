@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from assistant.errors import InvalidInputError
 from training.data.resemblance import Resemblance, compared_texts
@@ -88,6 +88,10 @@ class LeakError(InvalidInputError):
             "state a reason in leaks.override."
         )
         self.report = report
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain values for JSON."""
+        return asdict(self.report)
 
 
 def check_leaks(
