@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from assistant.errors import InvalidInputError
-from training.data.spec import DataSpec, Paths
+from training.data.spec import DataSpec, Names, Paths
 
 Task = Literal[
     "encoder",
@@ -69,7 +69,9 @@ class Tuning(_Strict):
     ``full``: every layer; ``top_layers``: the last ``layers`` ones; ``lora`` and ``adalora``:
     low-rank factors of ``rank`` beside the matrices in ``targets``; ``prompt``: ``tokens`` vectors
     before the words; ``few_shot``: contrastive tuning on pairs of equal and unequal labels, then a
-    linear head (SetFit); ``zero_shot``: no training, labels are told by their ``descriptions``.
+    linear head (SetFit) or, with ``few_shot_head = "prototypes"``, no training and the nearest mean;
+    ``zero_shot``: no training, labels are told by their ``descriptions`` (one or several a label;
+    else the label's own words), each put into every one of ``templates`` for ``{}``.
     ``embeddings``: word vectors change too (full only); they are most of the parameters and most
     of the time.
     """
@@ -89,7 +91,9 @@ class Tuning(_Strict):
     )
     tokens: int = Field(default=20, ge=1, le=100)
     embeddings: bool = False
-    descriptions: Mapping[str, str] = Field(default_factory=dict)
+    few_shot_head: Literal["logistic", "prototypes"] = "logistic"
+    descriptions: Mapping[str, Names] = Field(default_factory=dict)
+    templates: Names = ("{}",)
 
 
 class Train(_Strict):
@@ -181,10 +185,15 @@ class Pairs(_Strict):
 
 
 class Reading(_Strict):
-    """Readers: windows of long contexts overlap by ``stride`` tokens."""
+    """Readers: windows of long contexts overlap by ``stride`` tokens.
+
+    ``elsewhere``: for this share of the questions, one more row with a context that does not answer
+    it. ``cloze_questions`` are made of the documents in ``cloze``.
+    """
 
     stride: int = Field(default=64, ge=0)
     answer_tokens: int = Field(default=48, ge=1)
+    elsewhere: float = Field(default=0.0, ge=0, le=1)
     cloze: Paths = ()
     cloze_questions: int = Field(default=0, ge=0)
 
@@ -238,7 +247,7 @@ class Search(_Strict):
 
     trials: int = Field(default=0, ge=0, le=500)
     fraction: float = Field(default=0.3, gt=0, le=1)
-    space: Mapping[str, Sequence[float | str]] = Field(default_factory=dict)
+    space: Mapping[str, tuple[int | float | str, ...]] = Field(default_factory=dict)
 
 
 class Generation(_Strict):

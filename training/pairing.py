@@ -1,0 +1,188 @@
+"""Pairs to learn matching from: labelled ones, and hard negatives for those known only to match."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.evaluation import Metric, bootstrap
+from indexes.types import FloatArray
+from training.data.rows import Row, TextPair
+
+SAME_PASSAGE = 0.97
+"""Cosine from which two passages are taken to say the same, so that neither is held against the
+other's question. Vectors of the E5 family lie close together: unrelated texts have about 0.75."""
+CUTOFF = 10
+_BLOCK = 512
+
+
+class Vectors(Protocol):
+    """Turns questions and passages into unit vectors, float32 (n, dim); the served encoder does."""
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
+
+    def encode_passages(self, texts: Sequence[str]) -> FloatArray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the encoder finds for a question: places of passages, nearest first, and those of the
+    passages known to match it, found or not."""
+
+    question: str
+    found: tuple[int, ...]
+    right: frozenset[int]
+
+
+class Passages:
+    """The passages of all positive pairs, searched exactly with the encoder's vectors.
+
+    A question's right passages are those it is paired with, directly or over others: two wordings
+    of one question that share an answer share all of each other's.
+    """
+
+    def __init__(self, encoder: Vectors, known: Sequence[TextPair]) -> None:
+        distinct: dict[str, str] = {}
+        for row in known:
+            distinct.setdefault(folded(row.text_b), row.text_b)
+        self.texts = tuple(distinct.values())
+        self._encoder = encoder
+        self._vectors = encoder.encode_passages(self.texts)
+        self._sets = _Sets()
+        for row in known:
+            self._sets.join(folded(row.text_a), folded(row.text_b))
+        self._members: dict[str, set[int]] = {}
+        for place, text in enumerate(distinct):
+            self._members.setdefault(self._sets.root(text), set()).add(place)
+
+    def right(self, question: str) -> frozenset[int]:
+        """Return the places of the passages known to match ``question``."""
+        return frozenset(self._members.get(self._sets.root(folded(question)), ()))
+
+    def candidates(self, questions: Iterable[str], top: int) -> list[Candidates]:
+        """Return the ``top`` nearest passages of each distinct question, itself left out."""
+        asked = list({folded(question): question for question in questions}.values())
+        if not asked or not self.texts:
+            return []
+        # One more than asked for: a question may stand among the passages itself.
+        near = _nearest(self._encoder.encode_queries(asked), self._vectors, top + 1)
+        found = []
+        for question, places in zip(asked, near.tolist(), strict=True):
+            own = folded(question)
+            others = [place for place in places if folded(self.texts[place]) != own]
+            found.append(Candidates(question, tuple(others[:top]), self.right(question)))
+        return found
+
+    def negatives(self, candidates: Candidates) -> list[int]:
+        """Return the candidates that do not match: neither known to, nor near-copies of those."""
+        wrong = [place for place in candidates.found if place not in candidates.right]
+        if not wrong or not candidates.right:
+            return wrong
+        likeness = self._vectors[wrong] @ self._vectors[sorted(candidates.right)].T
+        return [
+            place
+            for place, most in zip(wrong, likeness.max(axis=1), strict=True)
+            if most < SAME_PASSAGE
+        ]
+
+
+def pairs(rows: Iterable[Row]) -> list[TextPair]:
+    """Return the rows that are pairs of two texts, neither of them blank."""
+    return [
+        row
+        for row in rows
+        if isinstance(row, TextPair) and row.text_a.strip() and row.text_b.strip()
+    ]
+
+
+def with_negatives(
+    rows: Sequence[TextPair], passages: Passages, *, count: int, top: int, seed: int
+) -> list[TextPair]:
+    """Return positive pairs, labelled so, and for each ``count`` drawn of its hard negatives.
+
+    Negatives are drawn from the encoder's ``top`` nearest, not its very nearest alone, among which
+    unlabelled right answers crowd (Qu et al. 2021, arXiv:2010.08191, section 3.2).
+    """
+    random = np.random.default_rng(seed)
+    found = {folded(c.question): c for c in passages.candidates((r.text_a for r in rows), top)}
+    labelled = []
+    for row in rows:
+        labelled.append(TextPair(row.text_a, row.text_b, 1.0, row.group, row.source))
+        wrong = passages.negatives(found[folded(row.text_a)])
+        drawn = random.permutation(len(wrong))[:count].tolist()
+        labelled += [
+            TextPair(row.text_a, passages.texts[wrong[i]], 0.0, row.group, row.source)
+            for i in drawn
+        ]
+    return labelled
+
+
+def rank_metrics(
+    candidates: Sequence[Candidates], scores: Sequence[FloatArray]
+) -> dict[str, Metric]:
+    """Measure a reranker's order of candidates, and the encoder's own, over questions.
+
+    ``scores[i]`` (found,) belong to ``candidates[i].found``. ``mrr_at_10``: reciprocal rank of the
+    first right passage among ten; ``recall_at_1``: whether it stands first; ``reachable``: whether
+    it is among the candidates at all. ``encoder_*``: the same of the encoder's order. Raises
+    ValueError without questions.
+    """
+    orders = [
+        [c.found[i] for i in np.argsort(-own, kind="stable")]
+        for c, own in zip(candidates, scores, strict=True)
+    ]
+    after = np.array([reciprocal(o, c.right) for o, c in zip(orders, candidates, strict=True)])
+    before = np.array([reciprocal(c.found, c.right) for c in candidates])
+    reachable = np.array([bool(c.right & set(c.found)) for c in candidates], dtype=np.float64)
+    values = {
+        "mrr_at_10": after,
+        "recall_at_1": (after == 1).astype(np.float64),
+        "encoder_mrr_at_10": before,
+        "encoder_recall_at_1": (before == 1).astype(np.float64),
+        "reachable": reachable,
+    }
+    return {name: bootstrap(column) for name, column in values.items()}
+
+
+def reciprocal(order: Sequence[int], right: frozenset[int]) -> float:
+    """Return 1 / rank of the first right place among the first ``CUTOFF``, or 0."""
+    return next((1 / rank for rank, place in enumerate(order[:CUTOFF], 1) if place in right), 0.0)
+
+
+def folded(text: str) -> str:
+    """Return ``text`` without differences of width, case and blanks."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+class _Sets:
+    """Disjoint sets of texts (union-find with path halving)."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+
+    def root(self, text: str) -> str:
+        parents = self._parents
+        while parents.get(text, text) != text:
+            parents[text] = parents.get(parents[text], parents[text])
+            text = parents[text]
+        return text
+
+    def join(self, a: str, b: str) -> None:
+        self._parents.setdefault(a, a)
+        self._parents.setdefault(b, b)
+        self._parents[self.root(a)] = self.root(b)
+
+
+def _nearest(queries: FloatArray, passages: FloatArray, top: int) -> NDArray[np.int64]:
+    """Return places of the ``top`` nearest passages of each query, int (queries, top)."""
+    top = min(top, len(passages))
+    blocks = []
+    for start in range(0, len(queries), _BLOCK):
+        scores = queries[start : start + _BLOCK] @ passages.T
+        blocks.append(np.argsort(-scores, axis=1, kind="stable")[:, :top])
+    return np.concatenate(blocks)
