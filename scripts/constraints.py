@@ -2,7 +2,7 @@
 
 `.venv/bin/python scripts/constraints.py` pins what pyproject.toml needs, directly or through
 others, and nothing else that happens to be installed. What one environment cannot hold at once (the
-CUDA build of onnxruntime, the libraries for training) is pinned by hand in constraints-extra.txt.
+CUDA build of onnxruntime) is pinned by hand in constraints-extra.txt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA = ROOT / "scripts" / "constraints-extra.txt"
-ELSEWHERE = {"gpu", "train"}
+ELSEWHERE = {"gpu"}
 
 
 def wanted() -> Iterator[Requirement]:
@@ -43,7 +43,8 @@ def closure() -> dict[str, str]:
                 continue
             done.add((name, extra))
             package = distribution(name)
-            pins[name] = package.version
+            # Without the local part: which build of torch it is depends on the machine.
+            pins[name] = package.version.partition("+")[0]
             for text in package.requires or []:
                 below = Requirement(text)
                 if below.marker is None or below.marker.evaluate({"extra": extra}):

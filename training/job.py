@@ -12,13 +12,13 @@ from assistant.models.build.tuned import TunedWeights
 from assistant.models.session import Outputs
 from assistant.models.tokens import Tokenized
 from assistant.settings import Settings
-from training.data.pipeline import Prepared
 from training.data.rows import Kind, Row
 from training.recipe import Recipe
 from training.reporting import Reporter
 
 if TYPE_CHECKING:
     from training.base import Base
+    from training.data.pipeline import Prepared
 
 Metrics: TypeAlias = Mapping[str, Metric]
 

@@ -78,9 +78,9 @@ def callbacks(model: TunedModel, tuning: Tuning) -> list[Any]:
     from transformers import TrainerCallback
 
     class Allocate(TrainerCallback):  # type: ignore[misc]
-        """Lets AdaLoRA move its ranks to the matrices that need them, while gradients stand."""
+        """Lets AdaLoRA prune after each step, while the gradients it judges by still stand."""
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             del args, control
             model.encoder.update_and_allocate(state.global_step)
 
