@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from assistant.models.build.tuned import TunedWeights, compose
 from assistant.models.heads import HeadSpec
 from assistant.models.tokens import Tokenized
+from indexes.types import FloatArray
 from training import tuning
 from training.job import Job, Trained
 from training.loop import Example, Fitted, fit, total_steps, uses_bf16
-from training.modeling import Loss, TunedModel, outputs, padded
+from training.modeling import Loss, TunedModel, mean, outputs, padded
 from training.recipe import Train
 
 _AT_ONCE = 64
@@ -142,6 +145,29 @@ def predict(
 
     Runs in batches of like length, in the precision of training; the model stays as it was.
     """
+    return _by_length(model, items, pad, train, lambda h, mask: model.logits(h, mask, head))
+
+
+def embed(
+    model: TunedModel, items: Sequence[Tokenized], pooling: str, pad: int, train: Train
+) -> FloatArray:
+    """Return the encoder's vector of each text, float32 (texts, hidden), run as ``predict`` does.
+
+    ``pooling`` as in ``HeadSpec``: the mean of the tokens, or the first.
+    """
+    found = _by_length(
+        model, items, pad, train, lambda h, mask: h[:, 0] if pooling == "first" else mean(h, mask)
+    )
+    return np.stack(found) if found else np.zeros((0, model.encoder.config.hidden_size), np.float32)
+
+
+def _by_length(
+    model: TunedModel,
+    items: Sequence[Tokenized],
+    pad: int,
+    train: Train,
+    read: Callable[[Tensor, Tensor], Tensor],
+) -> list[Any]:
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -152,9 +178,9 @@ def predict(
         places = order[start : start + _AT_ONCE]
         ids, mask = (t.to(device) for t in padded([items[i] for i in places], pad))
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits = model.logits(model.hidden_states(ids, mask), mask, head)
-        rows = logits.float().cpu().numpy()
-        tokens = logits.ndim == 3
+            values = read(model.hidden_states(ids, mask), mask)
+        rows = values.float().cpu().numpy()
+        tokens = values.ndim == 3
         for row, place in enumerate(places):
             length = len(items[place].tokens.ids)
             found[place] = rows[row, :length] if tokens else rows[row]

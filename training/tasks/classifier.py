@@ -27,15 +27,14 @@ KIND: Kind = "classify"
 METRIC = "accuracy"
 HEAD = "label"
 _SAMPLE = 64
+_WITHOUT_LOOP = ("few_shot", "zero_shot")
 
 
 def train(job: Job) -> Trained:
     """Train a head on the base by the recipe's way of tuning. Raises InvalidInputError."""
     head = make_head(job)
-    if job.recipe.tuning.method in ("few_shot", "zero_shot"):
-        from training import fewshot
-
-        return fewshot.train(job, head)
+    if job.recipe.tuning.method in _WITHOUT_LOOP:
+        return _without_loop(job, head)
     rows, valid = labelled(job.data.train), labelled(job.data.valid)
     taught = _teaching(job)
     loss = _loss(job, head, rows, taught)
@@ -62,6 +61,14 @@ def train(job: Job) -> Trained:
         finish=lambda fitted: [calibrated(head, logits(fitted), valid)],
         sample=[row.text for row in (valid or rows)[:_SAMPLE]],
     )
+
+
+def _without_loop(job: Job, head: HeadSpec) -> Trained:
+    # Both build on this module.
+    from training import fewshot, zeroshot
+
+    few = job.recipe.tuning.method == "few_shot"
+    return fewshot.train(job, head) if few else zeroshot.train(job, head)
 
 
 def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
