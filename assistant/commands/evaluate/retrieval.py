@@ -1,4 +1,4 @@
-"""``assistant eval``: measure quality on a folder of test data."""
+"""``assistant eval retrieval``: rank a corpus for its queries."""
 
 from __future__ import annotations
 
@@ -32,13 +32,7 @@ _POOL = 50
 _WARNINGS_SHOWN = 5
 
 
-@click.group(name="eval")
-@data_dir_option
-def command() -> None:
-    """Measure quality on a folder of test data."""
-
-
-@command.command()
+@click.command()
 @click.option(
     "--data",
     required=True,
