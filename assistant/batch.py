@@ -1,28 +1,31 @@
 """Batch answering: a table of questions in, a table of answers out, in order.
 
-The output appears whole or not at all. Until then answers go to ``OUT.partial``, and a journal says
-how many rows and bytes of it are safely on disk; a run killed at any moment is taken up there.
 Rows are answered in slices cut at fixed places, so a resumed run sees the same slices.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from assistant.batch_input import Survey, id_value, question_error, survey_input
-from assistant.batch_journal import Journal, sync, sync_folder, take_up, write_journal
-from assistant.errors import BusyError, InvalidInputError, StorageError
+from assistant.errors import BusyError, InvalidInputError
+from assistant.resumable import (
+    Block,
+    Progress,
+    RowFailure,
+    Written,
+    alone,
+    check_paths,
+    in_order,
+    write_blocks,
+)
 from assistant.tables import Row, column_key, csv_line, json_line, read_rows, table_kind
 from assistant.types import Answer, Question, Scope
 
@@ -38,8 +41,6 @@ CSV_COLUMNS = (
     "candidates",
     "error",
 )
-FAILURES_LISTED = 1000
-_AT_ONCE = 2
 _BOM = "\ufeff"
 
 
@@ -71,25 +72,6 @@ class BatchRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class RowFailure:
-    """A row that got no answer. ``row`` counts from 1, ``line`` is its place in the input file."""
-
-    row: int
-    line: int
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BatchProgress:
-    """Told at the start and after each slice: ``failed`` of the ``done`` rows have no answer."""
-
-    done: int
-    total: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
 class BatchReport:
     """The outcome. ``failures`` lists the first thousand; the output names every one.
 
@@ -109,7 +91,7 @@ class BatchReport:
 def run_batch(
     runtime: Answerer,
     request: BatchRequest,
-    progress: Callable[[BatchProgress], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> BatchReport:
     """Answer every row of ``request.source`` into ``request.output``.
 
@@ -117,94 +99,46 @@ def run_batch(
     output found, ``StorageError`` when the disk refuses (what is written stays resumable), and
     whatever the runtime raises about its models or stores.
     """
-    check_paths(request)
-    lock = FileLock(f"{request.output}.lock", timeout=0)
-    try:
-        with lock:
-            try:
-                return _run_locked(runtime, request, progress)
-            finally:
-                Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise InvalidInputError(
-            f"{request.output}: another batch is writing it; wait for it or choose another output."
-        ) from None
-    except OSError as error:
-        raise StorageError(
-            f"{request.output}: {error.strerror or error}. Rows answered so far are kept; "
-            "mend the cause and run the same command again."
-        ) from error
+    check_paths(request.source, request.output)
+    with alone(request.output):
+        survey = survey_input(
+            request.source, request.question_field, request.id_field, request.encoding
+        )
+
+        def blocks(done: int) -> Iterator[Block]:
+            rows = islice(read_rows(request.source, survey.table), done, None)
+            return in_order(
+                lambda batch: _block(request, survey, batch, _outcomes(runtime, request, batch)),
+                _slices(rows, request.slice_rows),
+            )
+
+        written = write_blocks(
+            request.output,
+            _identity(request, survey),
+            blocks,
+            header=_header(request),
+            total=survey.rows,
+            restart=request.restart,
+            progress=progress,
+        )
+    return _report(request, written)
 
 
-def check_paths(request: BatchRequest) -> None:
-    """Refuse, before anything is loaded, what cannot work. Raises ``InvalidInputError``."""
-    table_kind(request.source)
-    if table_kind(request.output) == "csv" and request.output.suffix.lower() != ".csv":
-        raise InvalidInputError(f"{request.output.name}: name the output .csv or .jsonl.")
-    if not request.source.is_file():
-        raise InvalidInputError(f"{request.source}: no such file.")
-    if request.output.is_dir():
-        raise InvalidInputError(f"{request.output} is a folder; name a file in it.")
-    if not request.output.resolve().parent.is_dir():
-        raise InvalidInputError(f"{request.output.parent}: no such folder; make it first.")
-    if request.output.exists() and request.output.samefile(request.source):
-        raise InvalidInputError("Input and output are the same file; choose another output.")
+def _slices(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, size)):
+        yield batch
 
 
-def _run_locked(
-    runtime: Answerer,
-    request: BatchRequest,
-    progress: Callable[[BatchProgress], None] | None,
-) -> BatchReport:
-    started = time.perf_counter()
-    survey = survey_input(
-        request.source, request.question_field, request.id_field, request.encoding
-    )
-    partial = Path(f"{request.output}.partial")
-    journal_path = Path(f"{request.output}.journal")
-    journal = take_up(journal_path, partial, _identity(request, survey), request.restart)
-    resumed_at = journal.rows
-    rows = islice(read_rows(request.source, survey.table), resumed_at, None)
-    with (
-        partial.open("r+b" if partial.exists() else "w+b") as stream,
-        ThreadPoolExecutor(_AT_ONCE, "batch") as pool,
-    ):
-        stream.truncate(journal.bytes)
-        stream.seek(journal.bytes)
-        if journal.bytes == 0:
-            stream.write(_header(request).encode())
-        tell = progress or _ignore
-        tell(BatchProgress(journal.rows, survey.rows, journal.failed))
-        for batch, outcomes in _answered_slices(pool, runtime, request, rows):
-            stream.write(_output(request, survey, batch, outcomes, journal).encode())
-            sync(stream)
-            journal.rows += len(batch)
-            journal.bytes = stream.tell()
-            write_journal(journal_path, journal)
-            tell(BatchProgress(journal.rows, survey.rows, journal.failed))
-        sync(stream)
-    os.replace(partial, request.output)
-    sync_folder(request.output.resolve().parent)
-    journal_path.unlink(missing_ok=True)
-    return _report(request, journal, resumed_at, time.perf_counter() - started)
-
-
-def _ignore(_progress: BatchProgress) -> None:
-    return None
-
-
-def _report(
-    request: BatchRequest, journal: Journal, resumed_at: int, seconds: float
-) -> BatchReport:
+def _report(request: BatchRequest, written: Written) -> BatchReport:
     return BatchReport(
         output=str(request.output),
-        rows=journal.rows,
-        answered=journal.rows - journal.failed,
-        failed=journal.failed,
-        kinds=dict(journal.kinds),
-        failures=tuple(RowFailure(**item) for item in journal.failures),
-        resumed_at=resumed_at,
-        seconds=round(seconds, 3),
+        rows=written.rows,
+        answered=written.rows - written.failed,
+        failed=written.failed,
+        kinds=written.counts,
+        failures=written.failures,
+        resumed_at=written.resumed_at,
+        seconds=written.seconds,
     )
 
 
@@ -226,24 +160,6 @@ def _identity(request: BatchRequest, survey: Survey) -> dict[str, Any]:
     }
 
 
-def _answered_slices(
-    pool: ThreadPoolExecutor, runtime: Answerer, request: BatchRequest, rows: Iterator[Row]
-) -> Iterator[tuple[list[Row], list[Answer | str]]]:
-    """Yield slices with their outcomes, in order.
-
-    Two are under way at a time: while one is being decided on, in Python, the other is being
-    encoded, outside of it. The outcome of a row does not depend on its neighbours.
-    """
-    waiting: deque[tuple[list[Row], Future[list[Answer | str]]]] = deque()
-    while True:
-        while len(waiting) < _AT_ONCE and (batch := list(islice(rows, request.slice_rows))):
-            waiting.append((batch, pool.submit(_outcomes, runtime, request, batch)))
-        if not waiting:
-            return
-        batch, future = waiting.popleft()
-        yield batch, future.result()
-
-
 def _outcomes(runtime: Answerer, request: BatchRequest, batch: Sequence[Row]) -> list[Answer | str]:
     """Return for each row its answer, or why it has none."""
     key = column_key(request.question_field)
@@ -260,32 +176,21 @@ def _outcomes(runtime: Answerer, request: BatchRequest, batch: Sequence[Row]) ->
     return [next(answers) if problem is None else problem for problem in problems]
 
 
-def _output(
-    request: BatchRequest,
-    survey: Survey,
-    batch: Sequence[Row],
-    outcomes: Sequence[Answer | str],
-    journal: Journal,
-) -> str:
-    """Return the output of a slice and count it in the journal."""
+def _block(
+    request: BatchRequest, survey: Survey, batch: Sequence[Row], outcomes: Sequence[Answer | str]
+) -> Block:
+    """Return the output of a slice."""
     question_key, id_key = column_key(request.question_field), column_key(request.id_field)
-    lines = []
-    kinds = Counter(journal.kinds)
+    lines, failures = [], []
+    kinds: Counter[str] = Counter()
     for row, outcome in zip(batch, outcomes, strict=True):
         identifier = id_value(row, id_key) if survey.has_ids else row.number
         if isinstance(outcome, Answer):
             kinds[outcome.kind.value] += 1
         else:
-            _count_failure(journal, RowFailure(row.number, row.line, str(identifier), outcome))
+            failures.append(RowFailure(row.number, row.line, str(identifier), outcome))
         lines.append(_output_line(request, identifier, row.values.get(question_key), outcome))
-    journal.kinds = dict(kinds)
-    return "".join(lines)
-
-
-def _count_failure(journal: Journal, failure: RowFailure) -> None:
-    journal.failed += 1
-    if len(journal.failures) < FAILURES_LISTED:
-        journal.failures.append(asdict(failure))
+    return Block(len(batch), "".join(lines), failures, kinds)
 
 
 def _answers(runtime: Answerer, questions: Sequence[Question]) -> list[Answer | str]:

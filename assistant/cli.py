@@ -30,6 +30,8 @@ COMMANDS = {
     "ingest": ("ingest", "Load files and folders into a collection."),
     "ask": ("ask", "Ask one question."),
     "batch": ("batch", "Answer a table of questions."),
+    "classify": ("classify", "Label the texts of a table: intent, sentiment, topic, risk."),
+    "entities": ("entities", "Find the entities in the texts of a table."),
     "eval": ("evaluate", "Measure quality on a folder of test data."),
     "train": ("train", "Train a model as a recipe says."),
     "collections": ("collections", "List, inspect and delete collections."),

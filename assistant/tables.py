@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -50,14 +51,15 @@ class TableFormat:
 class Row:
     """One row: ``number`` counts rows from 1, ``line`` is where it starts in the file.
 
-    ``values`` is keyed by normalised column name (see ``column_key``). ``error`` says why the row
-    cannot be used.
+    ``values`` is keyed by normalised column name (see ``column_key``), ``given`` is what was read:
+    the cells of a CSV, the object of a JSON line. ``error`` says why the row cannot be used.
     """
 
     number: int
     line: int
     values: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+    given: Sequence[str] | Mapping[str, Any] = ()
 
 
 def column_key(name: str) -> str:
@@ -135,7 +137,7 @@ def safe_cell(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def csv_line(cells: Sequence[str | float | int | None]) -> str:
+def csv_line(cells: Sequence[str | float | Decimal | None]) -> str:
     """Return one CSV record. Text is made safe; numbers stay numbers; ``None`` is an empty cell."""
     buffer = io.StringIO()
     # The writer quotes only the line ends it writes itself; with both, a lone CR is quoted too.
@@ -283,7 +285,7 @@ def _csv_row(
         )
     elif last_line - row.line >= 100:
         error = f"spans lines {row.line} to {last_line}; is a quote left open?"
-    return Row(row.number, row.line, values, error)
+    return Row(row.number, row.line, values, error, record)
 
 
 # --- JSON Lines ------------------------------------------------------------------------------
@@ -317,4 +319,5 @@ def _json_row(text: str, row: Row, encoding: str) -> Row:
         return Row(row.number, row.line, error=error or f"broken JSON: {reason}")
     if not isinstance(value, dict):
         return Row(row.number, row.line, error="not a JSON object")
-    return Row(row.number, row.line, {column_key(key): item for key, item in value.items()}, error)
+    values = {column_key(key): item for key, item in value.items()}
+    return Row(row.number, row.line, values, error, value)

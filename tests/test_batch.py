@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from assistant import batch, batch_journal
-from assistant.batch import BatchProgress, BatchReport, BatchRequest, run_batch
+from assistant.batch import BatchReport, BatchRequest, run_batch
 from assistant.errors import BusyError, InvalidInputError, StorageError
+from assistant.resumable import Progress
 from assistant.types import Answer, AnswerKind, Candidate, Citation, Question, Scope
 
 
@@ -74,7 +75,7 @@ def leftovers(tmp_path: Path) -> list[str]:
 
 
 def test_rows_come_back_in_order_with_the_whole_answer(tmp_path: Path) -> None:
-    told: list[BatchProgress] = []
+    told: list[Progress] = []
     report = run_batch(Echo(), request(tmp_path, questions_file(tmp_path)), told.append)
     rows = read_jsonl(tmp_path / "out.jsonl")
     assert [row["id"] for row in rows] == [f"q{n}" for n in range(10)]
@@ -296,7 +297,7 @@ def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
 
     class Nested(Echo):
         def answer_many(self, questions: Sequence[Question]) -> list[Answer]:
-            with pytest.raises(InvalidInputError, match="another batch is writing it"):
+            with pytest.raises(InvalidInputError, match="another run is writing it"):
                 run_batch(Echo(), request(tmp_path, source))
             return super().answer_many(questions)
 

@@ -27,7 +27,8 @@ from assistant.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from assistant.batch import BatchProgress, BatchReport
+    from assistant.batch import BatchReport
+    from assistant.resumable import Progress
     from assistant.runtime import Runtime
     from assistant.types import Scope
 
@@ -65,7 +66,8 @@ def command(
     it goes on where it stopped. Rows that cannot be asked stay in, with the reason in the field
     "error" (exit code 3).
     """
-    from assistant.batch import BatchRequest, check_paths, run_batch
+    from assistant.batch import BatchRequest, run_batch
+    from assistant.resumable import check_paths
 
     settings = load_settings()
     request = BatchRequest(
@@ -78,12 +80,12 @@ def command(
         restart=restart,
         max_question_chars=settings.max_question_chars,
     )
-    check_paths(request)
+    check_paths(source, output)
     with open_runtime(settings) as runtime, progress_bar() as bar:
         request = replace(request, knowledge=_knowledge(runtime, request.scope))
         task = bar.add_task("Answering", total=None)
 
-        def show(progress: BatchProgress) -> None:
+        def show(progress: Progress) -> None:
             bar.update(task, completed=progress.done, total=progress.total)
 
         try:

@@ -144,25 +144,38 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """Yield a rich progress display on stderr; it shows nothing where stderr is no terminal."""
+def progress_bar(*, rate: bool = False) -> Iterator[Progress]:
+    """Yield a rich progress display on stderr; it shows nothing where stderr is no terminal.
+
+    ``rate`` adds items a second.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f}/s")
 
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        *([Rate()] if rate else []),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        speed_estimate_period=120,
         console=console,
         disable=not console.is_terminal,
         transient=True,

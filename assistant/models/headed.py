@@ -26,7 +26,8 @@ class HeadedModel:
     """A fine-tuned encoder and its heads. Thread-safe.
 
     ``fingerprint`` names weights, tokeniser, prefixes and heads with their temperatures and
-    thresholds: what one text gives is the same between models of the same fingerprint.
+    thresholds: what one text gives is the same between models of the same fingerprint. ``ref`` is
+    ``TASK/NAME@vN``, without the version where it does not come from the registry.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class HeadedModel:
         threads: int = 1,
         queue_size: int = 256,
         choice: Choice | None = None,
+        ref: str = "",
     ) -> None:
         self.manifest = manifest
         self.choice = choice
+        self.ref = ref or f"{manifest.task}/{manifest.name}"
         self.fingerprint = _fingerprint(manifest)
         pooling = next((h.pooling for h in manifest.heads if h.kind == "sequence"), "mean")
         self.tokenizer = ModelTokenizer(
@@ -89,7 +92,7 @@ class HeadedModel:
         """Return the error that this model cannot serve ``purpose``."""
         heads = ", ".join(f"{head.name} ({head.kind})" for head in self.manifest.heads)
         return ModelError(
-            f"Model {self.manifest.task}/{self.manifest.name} cannot {purpose}: {reason}. "
+            f"Model {self.ref} cannot {purpose}: {reason}. "
             f"Its heads: {heads or 'none, it is a plain encoder'}."
         )
 
@@ -114,6 +117,11 @@ class Served:
     def fingerprint(self) -> str:
         """Names everything a result depends on, beside the text."""
         return self.model.fingerprint
+
+    @property
+    def ref(self) -> str:
+        """``TASK/NAME@vN``, without the version where it does not come from the registry."""
+        return self.model.ref
 
     @property
     def choice(self) -> Choice | None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tokenizers import Tokenizer
 
-from assistant.errors import ModelError, NotFoundError
+from assistant.errors import InvalidInputError, ModelError, NotFoundError
 from assistant.models.classifier import Classifier
 from assistant.models.encoder import Encoder
 from assistant.models.encoders import EncoderPlace, encoder_place
@@ -91,6 +91,13 @@ def open_classifier(
     return _serving(model, lambda opened: Classifier(opened, chosen))
 
 
+def open_multitask(
+    settings: Settings, name: str | None = None, tenant: str = SHARED_TENANT
+) -> HeadedModel:
+    """Return the multi-task model in use, for all of its heads. Raises as ``open_classifier``."""
+    return _open_model(settings, _MULTITASK, name, tenant)
+
+
 def open_tagger(settings: Settings, name: str | None = None, tenant: str = SHARED_TENANT) -> Tagger:
     """Return the tagger in use, or a multi-task model with a head named tagger. As above."""
     return _serving(_open_model(settings, "tagger", name, tenant), Tagger)
@@ -134,7 +141,9 @@ def reader_from(folder: Path, manifest: ModelManifest, settings: Settings) -> Re
     return _serving(model_from(folder, manifest, settings), Reader)
 
 
-def model_from(folder: Path, manifest: ModelManifest, settings: Settings) -> HeadedModel:
+def model_from(
+    folder: Path, manifest: ModelManifest, settings: Settings, ref: str = ""
+) -> HeadedModel:
     """Return the model built in ``folder`` with whatever heads it has."""
     choice = Choice("cpu", f"the model is built in {manifest.precision}")
     if manifest.precision == "fp16":
@@ -152,6 +161,7 @@ def model_from(folder: Path, manifest: ModelManifest, settings: Settings) -> Hea
         threads=threads,
         queue_size=settings.queue_size,
         choice=choice,
+        ref=ref,
     )
 
 
@@ -165,7 +175,7 @@ def _serving(model: HeadedModel, serve: Callable[[HeadedModel], T]) -> T:
 
 
 def _open_model(settings: Settings, task: str, name: str | None, tenant: str) -> HeadedModel:
-    if name is not None and len(Path(name).parts) > 1:
+    if name is not None and ("/" in name or os.sep in name):
         return _open_folder(settings, Path(name))
     store = ModelStore.of(settings)
     version = _find(store, task, name, tenant)
@@ -177,18 +187,24 @@ def _open_model(settings: Settings, task: str, name: str | None, tenant: str) ->
 
 def _find(store: ModelStore, task: str, name: str | None, tenant: str) -> Version:
     """Return the version to serve; a multi-task model stands in for a task it has a head for."""
-    error: Exception = ModelError("")
-    for place in (task, _MULTITASK) if task in TASKS else (_MULTITASK,):
+    if task in TASKS:
         try:
-            version = _in_use(store, place, name, tenant)
+            return _in_use(store, task, name, tenant)
         except NotFoundError as problem:
-            error = error if str(error) else problem
-            continue
+            missing = problem
+    try:
+        version = _in_use(store, _MULTITASK, name, tenant)
         heads = [head.name for head in read_manifest(version.part("int8")).heads]
-        if place == task or task in heads:
+        if task in heads:
             return version
-    message = str(error) or f"No model in use has a head {task[:80]!r}; tasks: {', '.join(TASKS)}."
-    raise ModelError(message) from error
+    except NotFoundError:
+        heads = []
+    if task in TASKS:
+        raise ModelError(str(missing)) from missing
+    raise InvalidInputError(
+        f"There is no task {task[:80]!r}: the tasks are {', '.join(TASKS)}"
+        + (f", and the heads of the multi-task model: {', '.join(heads)}." if heads else ".")
+    )
 
 
 def _in_use(store: ModelStore, task: str, name: str | None, tenant: str) -> Version:
@@ -204,7 +220,7 @@ def _open_version(
     precision = "fp16" if choice.device == "cuda" else "int8"
     store.check(version, precision)
     folder = version.part(precision)
-    return model_from(folder, read_manifest(folder), settings)
+    return model_from(folder, read_manifest(folder), settings, version.ref)
 
 
 def _open_folder(settings: Settings, folder: Path) -> HeadedModel:

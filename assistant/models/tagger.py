@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from assistant.errors import ModelError, TooLargeError
 from assistant.models.headed import HeadedModel, Served
 from assistant.models.heads import HeadSpec
+from assistant.models.session import Outputs
 from assistant.models.spans import joined_to_previous, snapped, token_spans
 from assistant.models.tokens import Windowed, probabilities
 from indexes.types import FloatArray
@@ -60,19 +61,28 @@ class Tagger(Served):
         Raises TooLargeError for a text of more than ``MAX_CHARACTERS``; a few texts may raise
         BusyError (see HeadedModel).
         """
+        self.check_lengths(texts)
+        items = self.model.tokenizer.windows(texts)
+        outputs = iter(self.model.run([w.tokens for item in items for w in item.windows]))
+        return [
+            self.decoded(text, item, [next(outputs) for _ in item.windows])
+            for text, item in zip(texts, items, strict=True)
+        ]
+
+    def decoded(self, text: str, item: Windowed, outputs: Sequence[Outputs]) -> tuple[Entity, ...]:
+        """Return the entities of a text from what the graph gave for its windows."""
+        logits = merged(item, [values[self.head.name] for values in outputs])
+        return self._rules.entities(text, item.offsets, probabilities(self.head, logits))
+
+    @staticmethod
+    def check_lengths(texts: Sequence[str]) -> None:
+        """Raise TooLargeError for a text too long to be read."""
         for text in texts:
             if len(text) > MAX_CHARACTERS:
                 raise TooLargeError(
                     f"A text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}: "
                     "split it."
                 )
-        items = self.model.tokenizer.windows(texts)
-        outputs = iter(self.model.run([w.tokens for item in items for w in item.windows]))
-        found = []
-        for text, item in zip(texts, items, strict=True):
-            logits = merged(item, [next(outputs)[self.head.name] for _ in item.windows])
-            found.append(self._rules.entities(text, item.offsets, probabilities(self.head, logits)))
-        return found
 
 
 def merged(item: Windowed, logits: Sequence[FloatArray]) -> FloatArray:
