@@ -13,6 +13,7 @@ from training.data.spec import Leaks
 
 LeakKind = Literal["exact", "normalised", "near", "group"]
 KINDS: tuple[LeakKind, ...] = ("exact", "normalised", "near", "group")
+SPLITS = ("train", "valid", "test")
 SHOWN_EXAMPLES = 5
 
 
@@ -97,19 +98,21 @@ class LeakError(InvalidInputError):
 def check_leaks(
     sets: Mapping[str, Sequence[Row]], resemblance: Resemblance
 ) -> tuple[list[LeakCount], dict[str, set[int]]]:
-    """Compare train with all other sets, and valid with all that follow it.
+    """Compare every split with all sets that follow it, test with other splits only.
 
-    ``sets`` go in the order train, valid, test, others. Returns the counts and, by set, the
-    positions of its rows that leak into a later one.
+    ``sets`` go in the order in which rows are given up: train first. Returns the counts and, by
+    set, the positions of its rows that leak into a later one.
     """
     names = list(sets)
     finders = {name: _Finder(rows, resemblance) for name, rows in sets.items()}
     counts: list[LeakCount] = []
     leaking: dict[str, set[int]] = {}
     for index, first in enumerate(names):
-        if first not in ("train", "valid"):
+        if first not in SPLITS:
             continue
         for second in names[index + 1 :]:
+            if first == "test" and second not in SPLITS:
+                continue
             count, positions = _compare(first, second, sets[first], finders[second], resemblance)
             counts.append(count)
             leaking.setdefault(first, set()).update(positions)

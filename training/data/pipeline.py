@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assistant.errors import InvalidInputError
+from training.data.checks import handle_unseen_labels, require_learnable, require_rows
 from training.data.cleaning import Cleaner
 from training.data.duplicates import DuplicateReport, remove_duplicates
 from training.data.label_errors import (
@@ -25,10 +26,10 @@ from training.data.report import (
     content_hash,
     split_card,
 )
-from training.data.resemblance import Resemblance
+from training.data.resemblance import Resemblance, Unit
 from training.data.rows import Kind, LabelledText, Row, row_labels, row_texts
 from training.data.selection import limit_per_label, limit_rows, same_label_pairs
-from training.data.spec import DataSpec
+from training.data.spec import DataSpec, Format
 from training.data.splitting import split_rows
 from training.data.storage import (
     REJECTED,
@@ -44,6 +45,9 @@ from training.data.storage import (
 Progress = Callable[[str, int], None]
 """Called with the stage and how many rows it has done."""
 
+ENOUGH = 0.7
+"""A cut split with less than this part of its share is warned of."""
+
 _EVERY = 1000
 _NOT_STATED = "not stated"
 
@@ -56,7 +60,7 @@ def prepare(spec: DataSpec, kind: Kind, folder: Path, progress: Progress | None 
     ``LeakError`` when evaluation rows stand in the training rows, ``StorageError`` when the disk
     refuses. ``progress`` hears of each stage.
     """
-    sources = _sources(spec, kind)
+    sources = _sources(spec, _read_kind(spec, kind))
     target = folder / cache_key(spec, kind, sources)
     before = load_prepared(target, kind)
     if before is not None:
@@ -76,8 +80,19 @@ def prepare(spec: DataSpec, kind: Kind, folder: Path, progress: Progress | None 
     )
 
 
+def _read_kind(spec: DataSpec, kind: Kind) -> Kind:
+    """Pairs of one label are made of labelled texts, after these are split."""
+    return "classify" if kind == "pairs" and spec.pairing.how == "same_label" else kind
+
+
 def _sources(spec: DataSpec, kind: Kind) -> dict[str, list[Source]]:
-    """Return the files of each split and of each set to compare against."""
+    """Return the files of each split and of each set to compare against.
+
+    ``pairing.how`` decides how files of pairs are read, where ``format`` leaves it open.
+    """
+    forms: dict[str, Format] = {"turns": "dialogue", "columns": "table"}
+    form = forms.get(spec.pairing.how) if kind == "pairs" and spec.format == "auto" else None
+    spec = spec.model_copy(update={"format": form}) if form else spec
     taken = [name for name in spec.against if name in SPLITS]
     if taken:
         raise InvalidInputError(f"data.against: {taken[0]!r} is a split's name; choose another.")
@@ -95,32 +110,36 @@ class _Run:
     duplicates: DuplicateReport = field(default_factory=DuplicateReport)
     cards: list[SourceCard] = field(default_factory=list)
     against_ledger: Ledger = field(default_factory=Ledger)
+    given: frozenset[str] = frozenset()
+    dialogues: bool = False
+    read_kind: Kind = field(init=False)
 
-    @property
-    def _read_kind(self) -> Kind:
-        """Pairs of one label are made of labelled texts, after these are split."""
-        same = self.kind == "pairs" and self.spec.pairing.how == "same_label"
-        return "classify" if same else self.kind
+    def __post_init__(self) -> None:
+        self.read_kind = _read_kind(self.spec, self.kind)
 
     def run(
         self, sources: Mapping[str, Sequence[Source]]
     ) -> tuple[dict[str, list[Row]], DataCard, DataReport]:
         """Go through all stages; return rows by split, card and report."""
         spec = self.spec
+        self.given = frozenset(name for name in SPLITS if sources[name])
+        self.dialogues = any(s.format == "dialogue" for found in sources.values() for s in found)
         splits = {name: self._read(name, sources[name], self.ledger) for name in SPLITS}
         against = {
             name: self._read(name, sources[name], self.against_ledger) for name in spec.against
         }
         splits = {name: self._deduplicate(name, rows) for name, rows in splits.items()}
-        self._require_rows(splits["train"])
+        require_rows(splits["train"], self.ledger)
         resemblance = self._index([*splits.values(), *against.values()])
-        splits = self._limit(self._cut(splits, sources, resemblance))
+        splits = self._limit(self._cut(splits, resemblance))
         splits, leaks = self._check_leaks(splits, against, resemblance)
-        unseen = self._unseen_labels(splits)
-        self._require_learnable(splits)
+        unseen = handle_unseen_labels(splits, self.kind, spec, self.ledger)
+        require_rows(splits["train"], self.ledger)
+        require_learnable(splits["train"], self.kind, spec, self.ledger)
         suspects = self._suspects(splits["train"])
+        groups = {name: len(set(resemblance.components(rows))) for name, rows in splits.items()}
         splits = self._paired(splits)
-        card = self._card(splits, leaks)
+        card = self._card(splits, groups, leaks)
         report = DataReport(
             leaks,
             tuple(self.duplicates.conflicts),
@@ -134,11 +153,10 @@ class _Run:
 
     def _read(self, split: str, sources: Sequence[Source], ledger: Ledger) -> list[Row]:
         cleaner = Cleaner(self.spec.normalise, self.kind, ledger)
-        spec = self._reading_spec()
         rows: list[Row] = []
         for source in sources:
             count = 0
-            for row in read_source(source, self._read_kind, spec, ledger):
+            for row in read_source(source, self.read_kind, self.spec, ledger):
                 count += 1
                 if count % _EVERY == 0:
                     self.progress(f"read {split}", len(rows))
@@ -150,14 +168,6 @@ class _Run:
             self.cards.append(self._source_card(source, split, count))
         self.progress(f"read {split}", len(rows))
         return rows
-
-    def _reading_spec(self) -> DataSpec:
-        """Let ``pairing.how`` decide how files are read, where ``format`` leaves it open."""
-        forms = {"turns": "dialogue", "columns": "table"}
-        form = forms.get(self.spec.pairing.how) if self.kind == "pairs" else None
-        if form is None or self.spec.format != "auto":
-            return self.spec
-        return self.spec.model_copy(update={"format": form})
 
     def _source_card(self, source: Source, split: str, rows: int) -> SourceCard:
         given = self.spec.licence
@@ -185,7 +195,7 @@ class _Run:
         rules = self.spec.leaks
         found = Resemblance(
             (row for rows in sets for row in rows),
-            unit="row" if rules.unit == "row" else "text",
+            unit=self._unit(),
             near=self._near(rules.near),
             threshold=rules.threshold,
             permutations=self.spec.dedupe.permutations,
@@ -193,16 +203,22 @@ class _Run:
         self.progress("compare texts", sum(len(rows) for rows in sets))
         return found
 
+    def _unit(self) -> Unit:
+        """Turns of dialogues are compared as pairs: phrases like "one moment" return everywhere."""
+        unit = self.spec.leaks.unit
+        if unit == "auto":
+            return "row" if self.dialogues and self.kind == "pairs" else "text"
+        return unit
+
     def _cut(
         self,
         splits: dict[str, list[Row]],
-        sources: Mapping[str, Sequence[Source]],
         resemblance: Resemblance,
     ) -> dict[str, list[Row]]:
         """Cut the splits that have no files of their own from train, by their fractions."""
         rules = self.spec.split
         wanted = {"valid": rules.valid, "test": rules.test}
-        cut = {name: share for name, share in wanted.items() if share and not sources[name]}
+        cut = {name: share for name, share in wanted.items() if share and name not in self.given}
         if not cut:
             return splits
         rows = splits["train"]
@@ -210,10 +226,10 @@ class _Run:
         shares = {"train": 1 - sum(cut.values()), **cut}
         chosen = split_rows(rows, groups, shares, seed=rules.seed, stratify=rules.stratify)
         for name, share in cut.items():
-            if not chosen[name]:
+            if len(chosen[name]) < ENOUGH * share * len(rows):
                 self.ledger.warn(
-                    f"{name} is empty: {len(rows)} rows in {len(set(groups))} groups are too few "
-                    f"for a share of {share:g}."
+                    f"{name} has {len(chosen[name])} rows, not the {share:g} of {len(rows)} asked "
+                    f"for: the {len(set(groups))} groups are too few or too large."
                 )
         return {
             name: [rows[i] for i in chosen[name]] if name in chosen else splits[name]
@@ -242,7 +258,11 @@ class _Run:
         resemblance: Resemblance,
     ) -> tuple[dict[str, list[Row]], LeakReport]:
         rules = self.spec.leaks
-        counts, leaking = check_leaks({**splits, **against}, resemblance)
+        # A split cut from train gives way to one that came as a file.
+        order = sorted(splits, key=lambda name: (name != "train", name in self.given))
+        counts, leaking = check_leaks(
+            {**{name: splits[name] for name in order}, **against}, resemblance
+        )
         total = sum(len(positions) for positions in leaking.values())
         dropped = 0
         if rules.action == "drop" and total > rules.limit:
@@ -268,76 +288,11 @@ class _Run:
             self.ledger.reject(row.source, reason, "leaks.action is drop", row_texts(row)[0])
         return [row for position, row in enumerate(rows) if position not in positions]
 
-    def _unseen_labels(self, splits: dict[str, list[Row]]) -> dict[str, dict[str, int]]:
-        """Find labels of valid and test that no training row has; treat their rows as asked."""
-        if self.kind not in ("classify", "tag"):
-            return {}
-        known = {label for row in splits["train"] for label in row_labels(row)}
-        unseen: dict[str, dict[str, int]] = {}
-        for name in ("valid", "test"):
-            counts = Counter(
-                label for row in splits[name] for label in row_labels(row) if label not in known
-            )
-            if not counts:
-                continue
-            unseen[name] = dict(counts)
-            shown = ", ".join(f"{label!r} ({n})" for label, n in counts.most_common(5))
-            message = f"{name} has labels that no training row has: {shown}"
-            if self.spec.unseen_labels == "fail":
-                raise InvalidInputError(
-                    f"{message}. Add training rows, rename with data.label_map, or set "
-                    "data.unseen_labels to reject or keep."
-                )
-            self.ledger.warn(message + ".")
-            if self.spec.unseen_labels == "reject":
-                splits[name] = self._known_only(splits[name], known)
-        return unseen
-
-    def _known_only(self, rows: Sequence[Row], known: set[str]) -> list[Row]:
-        kept = []
-        for row in rows:
-            strange = [label for label in row_labels(row) if label not in known]
-            if strange:
-                detail = ", ".join(strange)
-                self.ledger.reject(row.source, "label not in train", detail, row_texts(row)[0])
-            else:
-                kept.append(row)
-        return kept
-
-    def _require_rows(self, rows: Sequence[Row]) -> None:
-        if rows:
-            return
-        reasons = ", ".join(f"{n} × {reason}" for reason, n in self.ledger.rejected.most_common(5))
-        raise InvalidInputError(
-            "data.train gives no usable row. "
-            + (f"Rejected: {reasons}." if reasons else "The files are empty.")
-        )
-
-    def _require_learnable(self, splits: Mapping[str, Sequence[Row]]) -> None:
-        """Refuse training rows from which nothing can be told apart."""
-        rows = splits["train"]
-        self._require_rows(rows)
-        labels = sorted({label for row in rows for label in row_labels(row)})
-        if self.kind == "classify" and len(labels) < (1 if self.spec.multi_label else 2):
-            raise InvalidInputError(
-                f"All {len(rows)} training rows have "
-                + (f"one label, {labels[0]!r}" if labels else "no label")
-                + "; a classifier needs two. Is columns.label the right column?"
-            )
-        if self.kind == "tag" and not labels:
-            raise InvalidInputError(
-                "No training row has an entity. Are columns.tags and columns.entities right?"
-            )
-        if self.kind == "pairs" and len(labels) == 1:
-            self.ledger.warn(f"All training pairs have the label {labels[0]}.")
-        if self.kind == "read" and labels == ["no_answer"]:
-            raise InvalidInputError("No training question has an answer; a reader needs some.")
-
     def _suspects(self, rows: Sequence[Row]) -> int | None:
         """Write down suspected label errors, where asked for and possible."""
         if not self.spec.label_errors:
             return None
-        if self._read_kind != "classify" or self.spec.multi_label:
+        if self.read_kind != "classify" or self.spec.multi_label:
             raise InvalidInputError(
                 "data.label_errors works for classification with one label a row; set it to false."
             )
@@ -355,7 +310,7 @@ class _Run:
         return len(suspects)
 
     def _paired(self, splits: dict[str, list[Row]]) -> dict[str, list[Row]]:
-        if self._read_kind == self.kind:
+        if self.read_kind == self.kind:
             return splits
         rules, seed = self.spec.pairing, self.spec.split.seed
         return {
@@ -364,7 +319,12 @@ class _Run:
 
     # --- the card
 
-    def _card(self, splits: Mapping[str, Sequence[Row]], leaks: LeakReport) -> DataCard:
+    def _card(
+        self,
+        splits: Mapping[str, Sequence[Row]],
+        groups: Mapping[str, int],
+        leaks: LeakReport,
+    ) -> DataCard:
         checked: dict[str, int | str] = {
             f"{pair.first} in {pair.second}": pair.rows for pair in leaks.pairs if pair.rows
         }
@@ -375,7 +335,7 @@ class _Run:
         return DataCard(
             self.kind,
             content_hash(splits),
-            {name: split_card(rows) for name, rows in splits.items()},
+            {name: split_card(rows, groups[name]) for name, rows in splits.items()},
             tuple(self.cards),
             tuple(sorted({card.licence for card in self.cards if card.split in SPLITS})),
             dict(ledger.rejected.most_common()),

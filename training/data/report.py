@@ -42,7 +42,10 @@ class SourceCard:
 
 @dataclass(frozen=True, slots=True)
 class SplitCard:
-    """One split. ``lengths``: part of the row to quantiles of characters. ``sha256``: its rows."""
+    """One split. ``groups``: sets of rows that belong together (one ticket, paragraph, text).
+
+    ``lengths``: part of the row to quantiles of characters. ``sha256``: of its rows, in any order.
+    """
 
     rows: int
     groups: int
@@ -83,11 +86,10 @@ class DataReport:
     against_rejected: Mapping[str, int]
 
 
-def split_card(rows: Sequence[Row]) -> SplitCard:
-    """Describe the rows of one split."""
+def split_card(rows: Sequence[Row], groups: int) -> SplitCard:
+    """Describe the rows of one split, which fall into ``groups`` groups."""
     labels = Counter(label for row in rows for label in row_labels(row))
     languages = Counter(detect_language(row_texts(row)[0]) for row in rows)
-    groups = len({row.group for row in rows if row.group}) + sum(not row.group for row in rows)
     return SplitCard(
         len(rows),
         groups,

@@ -30,7 +30,7 @@ class Table:
 
     A missing column raises ``InvalidInputError`` with the columns there are and the nearest: at
     once for csv, after the last row for jsonl, whose rows may differ. ``known`` may hold ``None``
-    for parts the spec gives no column.
+    for parts the spec gives no column. ``optional`` columns may be missing everywhere.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Table:
         *,
         needed: Sequence[str],
         known: Sequence[str | None] = (),
+        optional: Sequence[str] = (),
     ) -> None:
         self.name = path.name
         self._path = path
@@ -48,6 +49,7 @@ class Table:
         self._ledger = ledger
         self._needed = tuple(needed)
         self._known = tuple(name for name in (*known, *spec.columns.keep) if name)
+        self._optional = tuple(column_key(name) for name in optional)
         first = next(iter((*self._needed, *self._known)), "")
         self._format = inspect_table(path, encoding=spec.encoding, field_name=first)
         if self._format.kind == "csv":
@@ -79,7 +81,8 @@ class Table:
             yield source, row.values
         if seen:
             self._check_seen(wanted, seen)
-        self._ledger.unused_columns[self.name] = tuple(key for key in seen if key not in wanted)
+        used = {*wanted, *self._optional}
+        self._ledger.unused_columns[self.name] = tuple(key for key in seen if key not in used)
 
     def _check_seen(self, wanted: Mapping[str, str], seen: Mapping[str, None]) -> None:
         for key, name in wanted.items():

@@ -54,7 +54,8 @@ def read_dialogues(path: Path, spec: DataSpec, ledger: Ledger) -> Iterator[Ticke
     if columns.group and columns.utterance:
         yield from _from_turns(path, spec, ledger)
         return
-    table = Table(path, spec, ledger, needed=(columns.turns,), known=(columns.id,))
+    known, optional = (columns.group, columns.id), ID_KEYS
+    table = Table(path, spec, ledger, needed=(columns.turns,), known=known, optional=optional)
     for source, values in table.rows():
         try:
             raw = cell(values, columns.turns)

@@ -132,7 +132,14 @@ def _flat(path: Path, spec: DataSpec, ledger: Ledger) -> Iterator[tuple[str, Val
     columns = spec.columns
     contexts = _paragraphs(path, spec, ledger)
     needed = (columns.question, columns.answers, PARAGRAPH_COLUMN if contexts else columns.context)
-    table = Table(path, spec, ledger, needed=needed, known=(columns.id, columns.group))
+    table = Table(
+        path,
+        spec,
+        ledger,
+        needed=needed,
+        known=(columns.id, columns.group),
+        optional=("id", "is_impossible", PARAGRAPH_COLUMN),
+    )
     for source, values in table.rows():
         pid = str(cell(values, PARAGRAPH_COLUMN) or "")
         if contexts and pid not in contexts:
