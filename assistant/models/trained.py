@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.errors import ModelError, NotFoundError
+from assistant.errors import InvalidInputError, ModelError, NotFoundError
 from assistant.models.classifier import Classifier, Prediction
 from assistant.models.headed import HeadedModel
 from assistant.models.live_models import LiveModels, Opener, Served, Status
 from assistant.models.loading import model_from
 from assistant.models.manifest import ModelManifest, read_manifest
-from assistant.models.names import SHARED_TENANT, valid_task
+from assistant.models.names import SHARED_TENANT, TASKS
 from assistant.models.session import cuda_problem
 from assistant.models.store import ModelStore
 from assistant.models.tagger import Entity, Tagger
@@ -77,7 +77,9 @@ class TrainedModels:
         or when several are in use, NotFoundError when none is, ModelError when it is damaged,
         BusyError when the queue is full.
         """
-        served = self._served(valid_task(task), name, tenant)
+        if task in TASKS and task not in CLASSIFIED_TASKS:
+            raise InvalidInputError(f"A {task} does not classify; {_offered()}.")
+        served = self._served(task, name, tenant)
         with served.use() as (version, model):
             head = task if served.task == _MULTITASK else _head(model, task)
             return Classified(version.ref, Classifier(model, head).classify(texts))
@@ -119,20 +121,25 @@ class TrainedModels:
         return place
 
     def _resolve(self, task: str, name: str | None, tenant: str) -> _Place:
-        try:
-            chosen = self._store.choose(task, name, tenant)
-            self._store.current(task, chosen, tenant)
-        except NotFoundError as missing:
+        missing: Exception = InvalidInputError(
+            f"There is no task {task[:80]!r}, nor a multi-task model in use with a head of that "
+            f"name; {_offered()}."
+        )
+        if task in TASKS:
             try:
-                chosen = self._store.choose(_MULTITASK, name, tenant)
-                version = self._store.current(_MULTITASK, chosen, tenant)
-            except NotFoundError:
-                raise missing from None
-            heads = read_manifest(version.part("int8")).heads
-            if all(head.name != task for head in heads):
-                raise missing from None
-            return _Place(_MULTITASK, chosen)
-        return _Place(task, chosen)
+                chosen = self._store.choose(task, name, tenant)
+                self._store.current(task, chosen, tenant)
+                return _Place(task, chosen)
+            except NotFoundError as error:
+                missing = error
+        try:
+            chosen = self._store.choose(_MULTITASK, name, tenant)
+            version = self._store.current(_MULTITASK, chosen, tenant)
+        except NotFoundError:
+            raise missing from None
+        if all(head.name != task for head in read_manifest(version.part("int8")).heads):
+            raise missing
+        return _Place(_MULTITASK, chosen)
 
     def _opener(self, task: str) -> Opener[HeadedModel]:
         """Open a model and see that it can do its task, before it takes another's place."""
@@ -162,3 +169,7 @@ def _head(model: HeadedModel, task: str) -> str | None:
     """The head named like the task, if the model has one; else its only one will do."""
     names = [head.name for head in model.manifest.heads if head.kind == "sequence"]
     return task if task in names else None
+
+
+def _offered() -> str:
+    return f"the tasks that classify: {', '.join(CLASSIFIED_TASKS)}"

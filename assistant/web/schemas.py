@@ -13,7 +13,8 @@ MAX_TAGS = 32
 MAX_COMMENT_CHARS = 4000
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Return ``text`` if it can be stored; ValueError for NUL and half of a surrogate pair."""
     if "\0" in text:
         raise ValueError("contains a NUL character; remove it")
     try:
@@ -23,7 +24,7 @@ def _clean(text: str) -> str:
     return text
 
 
-CleanText = Annotated[str, AfterValidator(_clean)]
+CleanText = Annotated[str, AfterValidator(clean)]
 Name = Annotated[CleanText, Field(min_length=1, max_length=64)]
 Identifier = Annotated[CleanText, Field(min_length=1, max_length=128)]
 
