@@ -103,8 +103,8 @@ class Passport:
 
     def to_json(self) -> str:
         """Return the passport as JSON text. Raises InvalidInputError for impossible values."""
-        self.check()
-        text = json.dumps(self.as_data(), ensure_ascii=False, indent=2, sort_keys=True)
+        data = _parsed(self.as_data()).as_data()
+        text = json.dumps(data, ensure_ascii=False, indent=2, sort_keys=True)
         return text + "\n"
 
     def figure(self, metric: str) -> Figure | None:
@@ -174,7 +174,7 @@ def _check_strings(passport: Passport) -> None:
         )
     try:
         # Also the free-form parts (recipe, card) must be JSON, with finite numbers only.
-        json.dumps(passport.as_data(), allow_nan=False).encode()
+        json.dumps(passport.as_data(), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"Passport: not JSON values ({error}).") from None
 
