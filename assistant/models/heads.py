@@ -10,6 +10,8 @@ from typing import Any, Literal
 from assistant.errors import ModelError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+# Inputs and outputs of the graph that every model has.
+_RESERVED = ("input_ids", "pool", "lengths", "pooled", "prompt")
 MAX_LABELS = 10_000
 
 
@@ -43,6 +45,11 @@ class HeadSpec:
         if not _NAME.fullmatch(self.name):
             raise ModelError(
                 f"Head name {self.name!r} is refused: 1 to 40 of a-z, 0-9 and _, a letter first."
+            )
+        if self.name in _RESERVED:
+            raise ModelError(
+                f"Head name {self.name!r} is refused: the graph has an input or output of that "
+                f"name; any but {', '.join(_RESERVED)} will do."
             )
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:

@@ -45,7 +45,10 @@ def quantise_columns(matrix: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
 
 
 class _Graph:
-    """Collects nodes and weights under unique names."""
+    """Collects nodes and weights under unique names.
+
+    Inside, names hold a dot or a slash, which the names of inputs, outputs and heads never do.
+    """
 
     def __init__(self, precision: Precision, scales: Mapping[str, FloatArray]) -> None:
         self.precision = precision
@@ -144,7 +147,7 @@ def build_graph(
         starts = graph.weight("prompt.length", np.array([len(weights.tensors[PROMPT])]))
         ends = graph.weight("prompt.end", np.array([np.iinfo(np.int64).max]))
         axis = graph.weight("prompt.axis", np.array([1]))
-        x = graph.node("Slice", [x, starts, ends, axis], "without_prompt")
+        x = graph.node("Slice", [x, starts, ends, axis], "prompt/taken_off")
     outputs: dict[str, tuple[str, int]] = {}
     if not heads or any(head.kind == "sequence" for head in heads):
         graph.node("MatMul", ["pool", x], "pooled")
@@ -208,15 +211,15 @@ def _embed(graph: _Graph, weights: EncoderWeights) -> str:
         words = _prompted(graph, tensors[PROMPT], words)
     # Only one token type is used, so its vector belongs to every position.
     table = graph.weight("emb.pos", tensors["emb.pos"] + tensors["emb.type"])
-    shape = graph.node("Shape", [words], "shape", start=1, end=2)
-    start = graph.weight("start", np.zeros(1, dtype=np.int64))
-    positions = graph.node("Slice", [table, start, shape], "positions")
+    shape = graph.node("Shape", [words], "positions/shape", start=1, end=2)
+    start = graph.weight("positions.start", np.zeros(1, dtype=np.int64))
+    positions = graph.node("Slice", [table, start, shape], "positions/rows")
     return graph.layer_norm(words, positions, "embedding", weights, "emb.ln")
 
 
 def _prompted(graph: _Graph, prompt: FloatArray, words: str) -> str:
     """Put the prompt's vectors, (tokens, hidden), before the words of every text."""
-    batch = graph.node("Shape", ["input_ids"], "batch_size", start=0, end=1)
+    batch = graph.node("Shape", ["input_ids"], "prompt/batch", start=0, end=1)
     size = graph.weight("prompt.shape", np.array(prompt.shape))
     wanted = graph.node("Concat", [batch, size], "prompt/shape", axis=0)
     vectors = graph.node("Expand", [graph.weight(PROMPT, prompt[None]), wanted], "prompt/vectors")
@@ -225,7 +228,7 @@ def _prompted(graph: _Graph, prompt: FloatArray, words: str) -> str:
 
 def _words(graph: _Graph, table: FloatArray) -> str:
     if graph.precision != "int8":
-        return graph.node("Gather", [graph.weight("emb.word", table), "input_ids"], "words")
+        return graph.node("Gather", [graph.weight("emb.word", table), "input_ids"], "words/rows")
     values, scale = quantise_columns(table.T)
     rows = graph.node(
         "Gather", [graph.weight("emb.word", values.T), "input_ids"], "words/quantised"
@@ -234,7 +237,7 @@ def _words(graph: _Graph, table: FloatArray) -> str:
         "Gather", [graph.weight("emb.word.s", scale[:, None]), "input_ids"], "words/scales"
     )
     rows = graph.node("Cast", [rows], "words/cast", to=TensorProto.FLOAT)
-    return graph.node("Mul", [rows, scales], "words")
+    return graph.node("Mul", [rows, scales], "words/rows")
 
 
 def _layer(graph: _Graph, weights: EncoderWeights, x: str, name: str, lengths: str) -> str:

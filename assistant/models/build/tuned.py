@@ -98,7 +98,7 @@ def read_tuned(path: Path) -> TunedWeights:
         )
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} holds no tuned weights ({error}).") from error
 
 
@@ -120,10 +120,13 @@ def apply(tuned: TunedWeights, base: EncoderWeights, base_sha256: str) -> Encode
             continue
         _check_shape(tuned, weights, name, value, shapes)
         merged[name] = value
-    for name in tuned.tensors:
-        if name.endswith(LORA_A):
-            target = name.removesuffix(LORA_A)
-            merged[f"{target}.w"] = _with_lora(tuned, target, merged)
+    adapted = {
+        name.removesuffix(LORA_A).removesuffix(LORA_B)
+        for name in tuned.tensors
+        if name.endswith((LORA_A, LORA_B))
+    }
+    for target in sorted(adapted):
+        merged[f"{target}.w"] = _with_lora(tuned, target, merged)
     _check_heads(tuned, weights.shape.hidden)
     return replace(weights, tensors=merged)
 
@@ -173,17 +176,18 @@ def _replaced(name: str, child: TunedWeights) -> bool:
 
 
 def _with_lora(tuned: TunedWeights, target: str, merged: Mapping[str, FloatArray]) -> FloatArray:
-    a, b = tuned.tensors[target + LORA_A], tuned.tensors.get(target + LORA_B)
+    a, b = (tuned.tensors.get(target + part) for part in (LORA_A, LORA_B))
     weight = merged.get(f"{target}.w")
     if (
         weight is None
+        or a is None
         or b is None
         or (b.shape[0], a.shape[1]) != weight.shape
         or b.shape[1] != a.shape[0]
     ):
         raise ModelError(
-            f"{tuned.name}: the adapter of {target} has shapes {a.shape} and "
-            f"{None if b is None else b.shape}, which do not fit a base matrix of "
+            f"{tuned.name}: the adapter of {target} has shapes {None if a is None else a.shape} "
+            f"and {None if b is None else b.shape}, which do not fit a base matrix of "
             f"{None if weight is None else weight.shape}. It was made for another base."
         )
     result: FloatArray = weight + b @ a

@@ -87,11 +87,10 @@ def sample_tokens(
     tokenizer: Tokenizer, tuned: TunedWeights, limit: int, sample: Sequence[str | tuple[str, str]]
 ) -> list[Tokens]:
     """Return the sample ready to run."""
-    if not sample:
-        return gates.sample_tokens(tokenizer, tuned.query_prefix, tuned.passage_prefix, limit)
     ready = ModelTokenizer(
         tokenizer, limit, tuned.query_prefix, tuned.passage_prefix, pooling_of(tuned.heads)
     )
+    sample = sample or gates.sample_texts("", "")
     return [
         ready.text(item).tokens if isinstance(item, str) else ready.pair(*item).tokens
         for item in sample
@@ -117,7 +116,7 @@ def gate(
     finally:
         reference.close()
         built.close()
-    if figures.get("mean_cosine", 1.0) < gates.MIN_MEAN_COSINE:
+    if not figures.get("mean_cosine", 1.0) >= gates.MIN_MEAN_COSINE:  # nan strays as well
         raise ModelError(
             f"The built model strays from fp32: mean cosine {figures['mean_cosine']}; at least "
             f"{gates.MIN_MEAN_COSINE} is required."
