@@ -170,7 +170,7 @@ def run_batches(
         task = bar.add_task(label, total=len(items))
         for start in range(0, len(items), BATCH):
             batch = items[start : start + BATCH]
-            found += run(batch)
+            found.extend(run(batch))
             bar.advance(task, len(batch))
     return found, Timing(len(items), time.perf_counter() - started)
 
