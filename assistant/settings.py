@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     encoder: str = Field(
         default="e5-small-zh-en",
-        description="Encoder to serve: a name known to the registry or a folder of built models.",
+        description="Encoder to serve: the name of a base build, a folder of a built model, or "
+        "registry:encoder/NAME[@vN].",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto takes CUDA when onnxruntime offers it."
