@@ -98,6 +98,8 @@ def _candidates(signatures: npt.NDArray[np.uint32], bands: int, count: int) -> I
     weights = np.random.default_rng(7).integers(0, 1 << 63, rows, dtype=np.uint64)
     weights = weights * np.uint64(2) + np.uint64(1)
     filled = np.flatnonzero((signatures != 0xFFFFFFFF).any(axis=1))
+    if not len(filled):
+        return filled
     found = [np.zeros(0, dtype=np.int64)]
     for band in range(bands):
         part = signatures[filled, band * rows : (band + 1) * rows].astype(np.uint64)

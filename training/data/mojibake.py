@@ -37,13 +37,24 @@ def _pattern() -> re.Pattern[str]:
 
 # The closing quote’s last byte (0x9D) has no Windows-1252 character and is often lost on the way.
 _LOST_QUOTE = re.compile("â€(?![\u0080-\u00ff\u0152-\u0192\u02c6\u02dc\u2013-\u2122])")
+MAX_ROUNDS = 3
 _HINT = re.compile("[\u00c2-\u00f4]")
 
 
 def mend_mojibake(text: str) -> tuple[str, int]:
-    """Return the mended text and how many characters were mended."""
-    if not _HINT.search(text):
-        return text, 0
+    """Return the mended text and how many characters were mended; text garbled twice, too."""
+    mended = 0
+    for _ in range(MAX_ROUNDS):
+        if not _HINT.search(text):
+            break
+        text, found = _mend_once(text)
+        mended += found
+        if not found:
+            break
+    return text, mended
+
+
+def _mend_once(text: str) -> tuple[str, int]:
     table = _to_byte()
     mended = 0
 
