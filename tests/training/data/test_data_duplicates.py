@@ -152,7 +152,7 @@ def test_different_texts_fold_apart(first, second):
 
 
 @given(st.text())
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_folding_keeps_something_of_any_text(text):
     assert bool(folded(text)) == bool(text.strip()) or not folded(text)
     assert folded(text) == folded(text + " ")
