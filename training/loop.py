@@ -88,6 +88,8 @@ def fit(
         model=model,
         args=arguments,
         train_dataset=examples,
+        # Our own evaluation looks at no data set, but the Trainer insists on one.
+        eval_dataset=examples if validate is not None else None,
         data_collator=collate,
         callbacks=[log, *_stopping(recipe.train, validate is not None), *callbacks],
         optimizers=(_optimizer(model, recipe), None),
@@ -184,7 +186,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             }
             for (head, decays), parameters in groups.items()
         ],
-        fused=torch.cuda.is_available() or None,
+        fused=True,
     )
 
 

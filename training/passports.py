@@ -15,6 +15,7 @@ from assistant.models.manifest import read_manifest
 from assistant.models.passport import DataNote, Figure, Gate, Passport
 from assistant.models.registry import MODEL_FILE
 from assistant.models.session import CpuBackend, Tokens
+from training.data.storage import card_json
 from training.job import Job, Metrics, Trained
 
 _LIBRARIES = (
@@ -83,7 +84,7 @@ def data_note(job: Job) -> DataNote:
                 ("test", job.data.test),
             )
         },
-        card=card.to_json(),
+        card=card_json(card),
     )
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from assistant.models.passport import Gate, Passport
 from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
-from training import passports
+from training import experiments, passports, searching
 from training.base import load_base
 from training.data.pipeline import Prepared, prepare
 from training.data.rows import Row
@@ -123,7 +123,7 @@ def prepared(recipe: Recipe, module: TaskModule, folder: Path, reporter: Reporte
         return found
     if recipe.data is None:
         raise InvalidInputError(f"Recipe {recipe.recipe.name} has no [data] section.")
-    return prepare(recipe.data, module.KIND, folder, reporter.stage)
+    return prepare(recipe.data, module.KIND, folder)
 
 
 def _made(
@@ -136,18 +136,42 @@ def _made(
     if special is not None:
         passport = special(job, version_folder)
     else:
+        job, notes = searching.searched(job, module, metric_of(recipe, module))
         reporter.stage("training")
         trained = module.train(job)
+        trained = replace(trained, notes=(*notes, *trained.notes))
         parity = export(job, trained, version_folder)
         passport = judged(job, module, trained, version_folder, parity=parity)
+    passport = _with_plot(passport, metric_of(recipe, module), folder, version_folder)
     reporter.stage("adding the version to the registry")
-    return ModelStore.of(settings).add(
+    version = ModelStore.of(settings).add(
         version_folder,
         tenant=tenant,
         task=recipe.registry_task,
         name=recipe.recipe.name,
         passport=passport,
     )
+    experiments.record(settings, version, recipe.digest(), folder)
+    return version
+
+
+def metric_of(recipe: Recipe, module: TaskModule) -> str:
+    """Return the metric that early stopping and the gate look at."""
+    chosen = getattr(module, "default_metric", None)
+    return recipe.gate.metric or (chosen(recipe) if chosen is not None else module.METRIC)
+
+
+def _with_plot(passport: Passport, metric: str, folder: Path, version: Path) -> Passport:
+    """Put the plot of the run beside the version, where its card shows it."""
+    try:
+        plot = experiments.plot_run(folder, metric, f"{passport.task}/{passport.name}")
+    except (OSError, ValueError, ImportError) as error:  # a picture must not cost a model
+        logging.getLogger(__name__).warning("the run could not be plotted: %s", error)
+        return passport
+    if plot is None:
+        return passport
+    shutil.copyfile(plot, version / plot.name)
+    return replace(passport, notes=(*passport.notes, f"![loss and validation]({plot.name})"))
 
 
 def judged(
@@ -163,7 +187,7 @@ def judged(
     Raises ModelError when int8 loses more than the recipe allows.
     """
     recipe, reporter = job.recipe, job.reporter
-    metric = recipe.gate.metric or module.METRIC
+    metric = metric_of(recipe, module)
     rows = (job.data.valid or job.data.test or job.data.train)[:_GATE_ROWS]
     reporter.stage(f"measuring what int8 loses of {metric} on {len(rows)} rows")
     both = [module.evaluate(folder / precision, rows, job) for precision in ("fp32", "int8")]
@@ -176,7 +200,9 @@ def judged(
     if "fp32" not in recipe.export.precisions:
         shutil.rmtree(folder / "fp32")
     metrics: dict[str, Metrics] = {}
-    for split, own in (("valid", job.data.valid), ("test", job.data.test)):
+    more = getattr(module, "more_splits", None)
+    splits = {"valid": job.data.valid, "test": job.data.test, **(more(job) if more else {})}
+    for split, own in splits.items():
         if own:
             reporter.stage(f"measuring {split} on {len(own)} rows")
             metrics[split] = module.evaluate(folder / "int8", own, job)
