@@ -1,0 +1,199 @@
+"""The whole program: a service that runs while the registry is changed by other processes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models as tiny
+import tuned_models as tuned
+import versions_support as support
+from support import ROOT
+
+from assistant.models.build import build_encoder
+from assistant.models.heads import HeadSpec
+from assistant.models.store import ModelStore
+from assistant.settings import Settings
+
+INTENT = HeadSpec("intent", "sequence", ("card", "loan", "out_of_scope"))
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A cache with the base build ``tiny``, and finished models of two kinds."""
+    source = tiny.hugging_face_folder(tmp_path / "weights", tiny.weights())
+    build_encoder(Settings(cache_dir=tmp_path / "cache", encoder="tiny"), source=str(source))
+    support.finished(tmp_path / "encoder", 1)
+    for seed in (0, 1):
+        (tmp_path / f"intent{seed}").mkdir()
+        tuned.built(tmp_path / f"intent{seed}" / "int8", INTENT, precision="int8", seed=seed)
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "a.md").write_text("# lost card\n\nlost bank card fee")
+    return {
+        **os.environ,
+        "ASSISTANT_CACHE_DIR": str(tmp_path / "cache"),
+        "ASSISTANT_DATA_DIR": str(tmp_path / "data"),
+        "ASSISTANT_ENCODER": "tiny",
+        "ASSISTANT_CHUNK_TOKENS": "32",
+        "ASSISTANT_DEVICE": "cpu",
+    }
+
+
+def assistant(environment: dict[str, str], *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "assistant", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def service(environment: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of a running service and what it said until it was ready."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "assistant", "serve", "--port", "0"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said: list[str] = []
+        assert process.stderr
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if line.startswith("Ready"):
+                    break
+            found = re.search(r"http://\S+", said[-1])
+            assert found, said
+            reader = threading.Thread(target=process.stderr.read, daemon=True)
+            reader.start()
+            yield found.group(), said
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) in {0, -signal.SIGTERM}
+        finally:
+            process.kill()
+
+
+def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def add(environment: dict[str, str], tmp_path: Path, folder: str, task: str, name: str) -> None:
+    store = ModelStore(Path(environment["ASSISTANT_DATA_DIR"]) / "models")
+    store.add(tmp_path / folder, task=task, name=name, passport=support.passport(task, name))
+
+
+def test_commands_change_what_a_running_service_answers_with(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        add(environment, tmp_path, f"intent{seed}", "intent", "bank")
+    assistant(environment, "models", "promote", "intent/bank@v1")
+    question = {"task": "intent", "texts": ["lost bank card", "fee"]}
+    with service(environment) as (url, _):
+        seen: list[tuple[str, str]] = []
+        stop = threading.Event()
+
+        def send() -> None:
+            while not stop.is_set():
+                answer = call(f"{url}/api/v1/classify", question)
+                seen.append((answer["model"], json.dumps(answer["results"])))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        for words, wanted in (
+            (("promote", "intent/bank@v2"), "intent/bank@v2"),
+            (("rollback", "intent/bank"), "intent/bank@v1"),
+            (("promote", "intent/bank@v2"), "intent/bank@v2"),
+        ):
+            assistant(environment, "models", *words)
+            deadline = time.monotonic() + 20
+            while seen[-1][0] != wanted:
+                assert thread.is_alive(), "a request failed"
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        stop.set()
+        thread.join(30)
+    by_version: dict[str, set[str]] = {}
+    for model, results in seen:
+        by_version.setdefault(model, set()).add(results)
+    assert {model: len(results) for model, results in by_version.items()} == {
+        "intent/bank@v1": 1,
+        "intent/bank@v2": 1,
+    }
+    changes = [model for model, _ in itertools.groupby(model for model, _ in seen)]
+    assert [change[-2:] for change in changes] == ["v1", "v2", "v1", "v2"]
+
+
+def test_an_encoder_waits_for_the_next_start_and_is_then_ready_to_answer(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "bank")
+    add(environment, tmp_path, "encoder", "encoder", "tiny")
+    question = {"question": "lost card", "collection": "bank"}
+    with service(environment) as (url, said):
+        assert not any("anew" in line for line in said)
+        before = call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"]
+        output = assistant(environment, "models", "promote", "encoder/tiny@v1")
+        assert "Stop the service and start it again" in output
+        assert call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"] == before
+        assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "more")
+        listed = call(f"{url}/api/v1/models")
+        assert before.startswith(listed["encoder"][:12])
+        assert "next start" in listed["models"][1]["note"]
+    with service(environment) as (url, said):
+        assert sum("1 documents encoded anew" in line for line in said) == 2
+        answer = call(f"{url}/api/v1/chat", question)
+        assert answer["model_versions"]["encoder"] != before
+        assert call(f"{url}/healthz")["status"] == "ok"
+        assert call(f"{url}/api/v1/models")["models"][1]["note"] == ""
+    assert "base build of tiny is current" in assistant(
+        environment, "models", "rollback", "encoder/tiny"
+    )
+    answer = json.loads(
+        assistant(environment, "ask", "lost card", "--collection", "bank", "--json").partition(
+            "\n}\n"
+        )[0]
+        + "\n}"
+    )
+    assert answer["model_versions"]["encoder"] == before
+
+
+def test_build_applies_an_encoder_of_the_registry(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "bank")
+    add(environment, tmp_path, "encoder", "encoder", "mine")
+    assistant(environment, "models", "promote", "encoder/mine@v1")
+    environment = {**environment, "ASSISTANT_ENCODER": "registry:encoder/mine"}
+    output = assistant(environment, "build", "--no-examples")
+    assert "bank: 1 replaced" in output
+    assert "bank: " not in assistant(environment, "build", "--no-examples")
+    answer = assistant(environment, "ask", "lost card", "--collection", "bank", "--json")
+    assert '"encoder": "tiny@' in answer
