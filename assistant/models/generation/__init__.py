@@ -1,0 +1,1 @@
+"""Text generation on ONNX Runtime GenAI: prompts, verified opening, streaming."""

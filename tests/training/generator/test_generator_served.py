@@ -1,0 +1,182 @@
+"""The served tiny decoder: streaming, stopping, cancelling, seeds, limits, threads, closing."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from assistant.errors import BusyError, InvalidInputError, ModelError, TooLargeError
+from assistant.models.generation.generator import Generator, open_generator
+from training.generator.model import load_decoder
+from training.generator.source import BaseModel
+from training.generator.tokens import Codec
+
+PROMPT = "资料：年费一百元\n回答："
+
+
+def test_the_text_is_what_pytorch_would_write(
+    exports: dict[str, Path], tiny: BaseModel, codec: Codec
+) -> None:
+    import torch
+
+    ids = [codec.bos, *codec.encode(PROMPT)]
+    model = load_decoder(tiny.folder, bf16=False)
+    made = model.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)
+    want = codec.tokenizer.decode([int(i) for i in made[0][len(ids) :]]).strip()
+    with open_generator(exports["fp32"]) as opened:
+        found = opened.generate(PROMPT, max_tokens=20)
+    assert found.text == want
+    assert found.prompt_tokens == len(ids)
+
+
+def test_a_stream_is_the_same_text_in_pieces(served: Generator) -> None:
+    whole = served.generate(PROMPT, max_tokens=40, temperature=0.9, seed=3)
+    stream = served.stream(PROMPT, max_tokens=40, temperature=0.9, seed=3)
+    pieces = list(stream)
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == whole.text
+    assert stream.result() == whole
+
+
+def test_seeds_repeat_and_differ(served: Generator) -> None:
+    def say(seed: int) -> str:
+        return served.generate(PROMPT, max_tokens=30, temperature=1.5, seed=seed).text
+
+    assert say(1) == say(1)
+    assert len({say(seed) for seed in range(6)}) > 1
+
+
+def test_a_stop_text_ends_it_and_is_left_out(served: Generator) -> None:
+    whole = served.generate(PROMPT, max_tokens=40, temperature=1.0, seed=3).text
+    stop = whole[5:8]
+    cut = served.generate(PROMPT, max_tokens=40, temperature=1.0, seed=3, stop=[stop])
+    assert cut.finish == "stop"
+    assert cut.text == whole[: whole.index(stop)].strip()
+
+
+def test_the_end_mark_ends_it(served: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = served.generate_ids([2, 10, 11], 8)
+    monkeypatch.setattr(served._session, "_eos", frozenset({first[-1]}))
+    assert served.generate_ids([2, 10, 11], 8) == first[: first.index(first[-1])]
+
+
+def test_markup_in_a_prompt_is_plain_text(served: Generator) -> None:
+    plain = served.count_tokens("ab")
+    assert served.count_tokens("a<eos>b") >= plain + 3
+    ids = served._ids("a<eos><bos>b")
+    assert ids[0] == 2 and 1 not in ids and ids.count(2) == 1
+
+
+def test_prompt_and_answer_must_fit(served: Generator) -> None:
+    long = "card " * 400
+    with pytest.raises(TooLargeError, match=r"may have 256\. Shorten"):
+        served.generate(long, max_tokens=8)
+    fits = served.count_tokens("card")
+    assert served.generate("card", max_tokens=256 - fits).tokens <= 256 - fits
+    with pytest.raises(TooLargeError):
+        served.generate("card", max_tokens=257 - fits)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"prompt": "  "},
+        {"max_tokens": 0},
+        {"stop": "abc"},
+        {"stop": [""]},
+        {"temperature": -1},
+        {"temperature": 3},
+        {"top_p": 0},
+    ],
+)
+def test_bad_values_are_named(served: Generator, bad: dict[str, object]) -> None:
+    given: dict[str, object] = {"prompt": "card", "max_tokens": 4, **bad}
+    with pytest.raises(InvalidInputError):
+        served.generate(**given)  # type: ignore[arg-type]
+
+
+def test_cancelling_keeps_what_came(served: Generator) -> None:
+    cancel = threading.Event()
+    with served.stream(PROMPT, max_tokens=150, temperature=1, seed=1, cancel=cancel) as stream:
+        for _ in stream:
+            cancel.set()
+        found = stream.result()
+    assert found.finish == "cancelled"
+    assert 0 < found.tokens < 150
+    closed = served.stream(PROMPT, max_tokens=150)
+    closed.close()
+    assert closed.result().finish == "cancelled"
+
+
+def test_many_threads_get_the_answers_they_get_alone(exports: dict[str, Path]) -> None:
+    prompts = [f"Question {i}: the card?" for i in range(12)]
+    with open_generator(exports["int8"], slots=3) as opened:
+        alone = [opened.generate(p, max_tokens=15) for p in prompts]
+        with ThreadPoolExecutor(6) as pool:
+            together = list(pool.map(lambda p: opened.generate(p, max_tokens=15), prompts))
+    assert together == alone
+
+
+def test_a_slow_reader_holds_nobody_up(exports: dict[str, Path]) -> None:
+    with open_generator(exports["int8"], slots=2) as opened:
+        slow = opened.stream(PROMPT, max_tokens=100)
+        assert opened.generate(PROMPT, max_tokens=5).tokens == 5
+        slow.close()
+
+
+def test_too_many_waiting_is_said(exports: dict[str, Path]) -> None:
+    with open_generator(exports["int8"], slots=1, waiting=1) as opened:
+        streams = []
+
+        def ask_many() -> None:
+            for _ in range(50):
+                streams.append(opened.stream(PROMPT, max_tokens=200))
+
+        with pytest.raises(BusyError, match="requests wait"):
+            ask_many()
+        for stream in streams:
+            stream.close()
+
+
+def test_closing_ends_open_streams(exports: dict[str, Path]) -> None:
+    opened = open_generator(exports["int8"], slots=1)
+    streams = [opened.stream(PROMPT, max_tokens=200) for _ in range(3)]
+    opened.close()
+    with pytest.raises(ModelError, match="closed"):
+        streams[-1].result()
+    with pytest.raises(ModelError, match="closed"):
+        opened.generate(PROMPT, max_tokens=4)
+    opened.close()
+
+
+@pytest.fixture
+def copy(exports: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exports["int8"], tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.onnx.data", "tokenizer.json", "genai_config.json"]
+)
+def test_a_changed_byte_is_refused(copy: Path, name: str) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(ModelError, match="changed or cut short"):
+        open_generator(copy)
+
+
+def test_a_missing_file_is_refused(copy: Path) -> None:
+    (copy / "model.onnx.data").unlink()
+    with pytest.raises(ModelError, match="missing or a link"):
+        open_generator(copy)
+
+
+def test_a_link_is_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "model.onnx.data").rename(tmp_path / "elsewhere")
+    (copy / "model.onnx.data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="missing or a link"):
+        open_generator(copy)
