@@ -90,6 +90,9 @@ def train(job: Job, head: HeadSpec) -> Trained:
     set_head(model, head, weights, bias)
     logits = predict(model, valid_items, head.name, pad, job.recipe.train)
     own = classifier.calibrated(head, _stacked(logits, head), valid)
+    if valid:
+        reached = _score(job, head, _stacked(logits, head), valid)
+        job.reporter.log({"step": fitted.steps, f"eval_{_metric(job)}": reached})
     return trained(
         job,
         model,
@@ -203,7 +206,7 @@ def _linear(
     best: tuple[float, FloatArray, FloatArray] | None = None
     for strength in _STRENGTHS if valid[1] else (_STRENGTH,):
         weights, bias = logistic(vectors, truth, strength, job.recipe.recipe.seed)
-        score = _score(head, valid[0] @ weights.T + bias, valid[1])
+        score = _score(job, head, valid[0] @ weights.T + bias, valid[1])
         if best is None or score > best[0]:
             best = score, weights, bias
     assert best is not None
@@ -241,11 +244,14 @@ def logistic(
     return weights.astype(np.float32), bias.astype(np.float32)
 
 
-def _score(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> float:
+def _score(job: Job, head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> float:
     if not rows:
         return 0.0
-    found = classifier.scores(head, logits, rows)
-    return found.get(classifier.METRIC, found.get("micro_f1", 0.0))
+    return classifier.scores(head, logits, rows)[_metric(job)]
+
+
+def _metric(job: Job) -> str:
+    return job.recipe.gate.metric or classifier.default_metric(job.recipe)
 
 
 def _stacked(logits: Sequence[Any], head: HeadSpec) -> FloatArray:

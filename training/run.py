@@ -28,8 +28,9 @@ from assistant.models.versions import Version
 from assistant.settings import Settings
 from training import experiments, passports, searching
 from training.base import load_base
-from training.data.pipeline import Prepared, prepare
+from training.data.pipeline import prepare
 from training.data.rows import Row
+from training.data.storage import Prepared
 from training.export import check_loss, export
 from training.job import Job, Metrics, TaskModule, Trained
 from training.recipe import Recipe

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +16,54 @@ from assistant.evaluation import classification_report, multilabel_report
 from assistant.models.heads import HeadSpec
 from assistant.models.tokens import Tokenized
 from indexes.types import FloatArray
+from training import continual, pseudo
 from training.calibrating import sigmoid_temperature, softmax_temperature
 from training.data.rows import Kind, LabelledText, Row
 from training.fitting import example, make_model, predict, train_heads, with_calibration
 from training.job import Job, Metrics, Trained
+from training.loop import Example
 from training.losses import MultiLabel, SingleLabel, Teaching, balanced
 from training.modeling import Loss, TunedModel
-from training.recipe import Head
+from training.recipe import Head, Recipe
 
 KIND: Kind = "classify"
 METRIC = "accuracy"
 HEAD = "label"
 _SAMPLE = 64
-_WITHOUT_LOOP = ("few_shot", "zero_shot")
+
+
+def default_metric(recipe: Recipe) -> str:
+    """Return what gates and early stopping look at: F1 where a text may have several labels."""
+    head = next(iter(recipe.heads.values()), Head())
+    return "micro_f1" if head.multi_label else METRIC
 
 
 def train(job: Job) -> Trained:
     """Train a head on the base by the recipe's way of tuning. Raises InvalidInputError."""
-    head = make_head(job)
-    if job.recipe.tuning.method in _WITHOUT_LOOP:
-        return _without_loop(job, head)
+    replay = continual.replayed(job)
+    head = make_head(replay.job)
+    if job.recipe.pseudo.texts is None:
+        result = train_once(replay.job, head)
+    else:
+        result = pseudo.train(replay.job, head, train_once, valid_score)
+    return replace(result, notes=(*replay.notes, *result.notes))
+
+
+def train_once(job: Job, head: HeadSpec) -> Trained:
+    """Train on exactly the job's training rows."""
+    if job.recipe.tuning.method in ("few_shot", "zero_shot"):
+        # Both build on this module.
+        from training import fewshot, zeroshot
+
+        few = job.recipe.tuning.method == "few_shot"
+        return fewshot.train(job, head) if few else zeroshot.train(job, head)
+    return _train_in_loop(job, head)
+
+
+def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
     rows, valid = labelled(job.data.train), labelled(job.data.valid)
-    taught = _teaching(job)
-    loss = _loss(job, head, rows, taught)
-    section = head_section(job)
-    model = make_model(job, [head], {head.name: loss}, dense=section.dense)
-    items = tokenized(job, rows, head)
-    examples = [
-        example(item, labels=target)
-        for item, target in zip(items, targets(head, rows), strict=True)
-    ]
+    loss = _loss(job, head, rows, _teaching(job))
+    model = make_model(job, [head], {head.name: loss}, dense=head_section(job).dense)
     valid_items = tokenized(job, valid, head)
     pad = job.base.weights.vocabulary.pad
 
@@ -55,20 +74,43 @@ def train(job: Job) -> Trained:
     return train_heads(
         job,
         model,
-        examples,
+        _examples(job, head, rows),
         validate=(lambda fitted: scores(head, logits(fitted), valid)) if valid else None,
-        metric=job.recipe.gate.metric or METRIC,
+        metric=job.recipe.gate.metric or default_metric(job.recipe),
         finish=lambda fitted: [calibrated(head, logits(fitted), valid)],
         sample=[row.text for row in (valid or rows)[:_SAMPLE]],
     )
 
 
-def _without_loop(job: Job, head: HeadSpec) -> Trained:
-    # Both build on this module.
-    from training import fewshot, zeroshot
+def _examples(job: Job, head: HeadSpec, rows: Sequence[LabelledText]) -> list[Example]:
+    """Return training rows, with the old model's answers where the recipe asks for them."""
+    items = tokenized(job, rows, head)
+    found = [
+        example(item, labels=target)
+        for item, target in zip(items, targets(head, rows), strict=True)
+    ]
+    old = continual.answers(job, items)
+    if old is None:
+        return found
+    return [{**row, "teacher": own.tolist()} for row, own in zip(found, old, strict=True)]
 
-    few = job.recipe.tuning.method == "few_shot"
-    return fewshot.train(job, head) if few else zeroshot.train(job, head)
+
+def valid_score(job: Job, trained: Trained) -> float:
+    """Return the gate's metric of a trained model on the validation rows, unrounded."""
+    head = trained.tuned.heads[0]
+    rows = labelled(job.data.valid)
+    items = tokenized(job, rows, head)
+    found: list[FloatArray] = []
+    for start in range(0, len(items), _SAMPLE):
+        outputs = trained.reference(items[start : start + _SAMPLE])
+        found += [values[head.name][0] for values in outputs]
+    return scores(head, np.stack(found), rows)[job.recipe.gate.metric or default_metric(job.recipe)]
+
+
+def more_splits(job: Job) -> Mapping[str, Sequence[Row]]:
+    """Return further rows to measure a version on: what an update must not forget."""
+    old = continual.old_test(job)
+    return {continual.OLD_TEST: old} if old else {}
 
 
 def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
