@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from assistant.errors import InvalidInputError, ModelError
@@ -148,11 +149,18 @@ def passport_from_json(text: str, where: str = PASSPORT_FILE) -> Passport:
         ) from error
 
 
+@lru_cache(1)
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Passport)
+
+
 def _parsed(data: dict[str, Any]) -> Passport:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        passport: Passport = TypeAdapter(Passport).validate_python(data)
+        passport: Passport = _adapter().validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

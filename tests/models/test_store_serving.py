@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from assistant.errors import BusyError, ModelError, NotFoundError
 from assistant.models import live_models
 from assistant.models.encoder import Encoder
 from assistant.models.live_models import LiveModels, ModelPool, Served
-from assistant.models.manifest import ModelManifest
+from assistant.models.manifest import ModelManifest, read_manifest
 from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE
 from assistant.models.session import open_backend
 from assistant.models.store import ModelStore
@@ -83,8 +85,6 @@ def versions(store: ModelStore, runs: list[Path]) -> list[Version]:
 
 
 def vector_of(version: Version) -> np.ndarray:
-    from assistant.models.manifest import read_manifest
-
     folder = version.part("int8")
     encoder = Opened(folder, read_manifest(folder))
     try:
@@ -323,3 +323,28 @@ def test_the_best_precision_built_is_opened(store: ModelStore, versions: list[Ve
     with pytest.raises(ModelError, match="no fp16 model"):
         pool.acquire(versions[0], "fp16", opener)
     assert len(pool) == 0
+
+
+def test_where_the_better_precision_does_not_run_the_next_one_serves(
+    store: ModelStore, runs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(runs[0], tmp_path / "both")
+    shutil.copytree(folder / "int8", folder / "fp16")
+    manifest = replace(read_manifest(folder / "fp16"), precision="fp16")
+    (folder / "fp16" / "manifest.json").write_text(manifest.to_json())
+    store.promote(store.add(folder, task="intent", name="bank", passport=support.PASSPORT))
+
+    def opener(part: Path, manifest: ModelManifest) -> Opened:
+        if manifest.precision == "fp16":
+            raise ModelError("CUDA did not start.")
+        return Opened(part, manifest)
+
+    both = Served(store, "intent", "bank", "shared", opener, precisions=("fp16", "int8"))
+    with both.use() as (_, model):
+        assert model.manifest.precision == "int8"
+    assert "bank@v1 in fp16 cannot be opened: CUDA did not start." in caplog.text
+    both.close()
+    only = Served(store, "intent", "bank", "shared", opener, precisions=("fp16",))
+    with pytest.raises(ModelError, match="CUDA did not start"), only.use():
+        pass
+    only.close()
