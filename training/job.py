@@ -18,7 +18,7 @@ from training.reporting import Reporter
 
 if TYPE_CHECKING:
     from training.base import Base
-    from training.data.pipeline import Prepared
+    from training.data.storage import Prepared
 
 Metrics: TypeAlias = Mapping[str, Metric]
 

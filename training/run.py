@@ -31,6 +31,7 @@ from training.base import load_base
 from training.data.pipeline import prepare
 from training.data.rows import Row
 from training.data.storage import Prepared
+from training.distilling import student_job
 from training.export import check_loss, export
 from training.job import Job, Metrics, TaskModule, Trained
 from training.recipe import Recipe
@@ -113,7 +114,8 @@ def make_job(recipe: Recipe, settings: Settings, reporter: Reporter, folder: Pat
     reporter.stage("preparing the data")
     data = prepared(recipe, module, folder / "data", reporter)
     reporter.stage(f"opening the base {recipe.base.model}")
-    return Job(recipe, settings, load_base(recipe.base, settings), data, folder, reporter)
+    job = Job(recipe, settings, load_base(recipe.base, settings), data, folder, reporter)
+    return student_job(job) if recipe.distil.teacher else job
 
 
 def prepared(recipe: Recipe, module: TaskModule, folder: Path, reporter: Reporter) -> Prepared:

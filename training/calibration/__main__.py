@@ -124,7 +124,7 @@ def main() -> int:
             for name, rows in (("faq", faq), ("grounded", grounded))
             for part in ("features", "right", "sets")
         }
-        np.savez(options.samples, **keep)
+        np.savez(options.samples, **keep)  # type: ignore[arg-type]
     by_faq = fit(faq.samples(), FAQ_FEATURES, SEED)
     by_text = fit(grounded.samples(), GROUNDED_FEATURES, SEED)
     stored = {"encoder": encoder, "faq": by_faq.stored, "grounded": by_text.stored}

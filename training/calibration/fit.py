@@ -33,7 +33,8 @@ class Samples:
         """Weights that let sets of ``FULL_SET`` and more count the same, smaller ones less."""
         _, inverse, counts = np.unique(self.sets, return_inverse=True, return_counts=True)
         weights = (np.minimum(counts, FULL_SET) / counts)[inverse]
-        return weights * (weights.size / weights.sum())
+        scaled: Floats = weights * (weights.size / weights.sum())
+        return scaled
 
 
 @dataclass(frozen=True, slots=True)
