@@ -27,7 +27,15 @@ _AT_ONCE = 64
 def make_model(
     job: Job, heads: Sequence[HeadSpec], losses: Mapping[str, Loss], *, dense: bool = True
 ) -> TunedModel:
-    """Return the job's base with heads, seeded; nothing is frozen yet."""
+    """Return the job's base with heads, seeded; nothing is frozen yet.
+
+    It learns from a teacher where the recipe names one.
+    """
+    if job.recipe.distil.teacher:
+        # It builds on what this module shares.
+        from training.distilling import head_student
+
+        return head_student(job, heads, losses, dense=dense)
     torch.manual_seed(job.recipe.recipe.seed)
     return TunedModel(
         job.base.weights,

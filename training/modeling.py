@@ -85,19 +85,25 @@ class TunedModel(nn.Module):
 
     def hidden_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the last layer's vectors (batch, tokens, hidden), without the prompt's."""
+        found: Tensor = self._run(input_ids, attention_mask).last_hidden_state
+        return found if self.prompt is None else found[:, len(self.prompt) :]
+
+    def layer_states(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """Return every layer's vectors, first layer first, each (batch, tokens, hidden)."""
+        found = self._run(input_ids, attention_mask, output_hidden_states=True).hidden_states[1:]
+        skipped = 0 if self.prompt is None else len(self.prompt)
+        return tuple(states[:, skipped:] for states in found)
+
+    def _run(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
+        """Run the encoder, the prompt's vectors before the words."""
         if self.prompt is None:
-            found: Tensor = self.encoder(
-                input_ids=input_ids, attention_mask=attention_mask
-            ).last_hidden_state
-            return found
+            return self.encoder(input_ids=input_ids, attention_mask=attention_mask, **options)
         batch, count = len(input_ids), len(self.prompt)
         words = self.encoder.embeddings.word_embeddings(input_ids)
         prompt = self.prompt[None].expand(batch, -1, -1).to(words.dtype)
         mask = torch.cat([attention_mask.new_ones(batch, count), attention_mask], dim=1)
-        prompted: Tensor = self.encoder(
-            inputs_embeds=torch.cat([prompt, words], dim=1), attention_mask=mask
-        ).last_hidden_state
-        return prompted[:, count:]
+        vectors = torch.cat([prompt, words], dim=1)
+        return self.encoder(inputs_embeds=vectors, attention_mask=mask, **options)
 
     def logits(self, hidden: Tensor, attention_mask: Tensor, head: str) -> Tensor:
         """Return a head's logits: (batch, labels), or (batch, tokens, labels) of a token head."""

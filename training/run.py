@@ -31,7 +31,6 @@ from training.base import load_base
 from training.data.pipeline import prepare
 from training.data.rows import Row
 from training.data.storage import Prepared
-from training.distilling import student_job
 from training.export import check_loss, export
 from training.job import Job, Metrics, TaskModule, Trained
 from training.recipe import Recipe
@@ -115,7 +114,11 @@ def make_job(recipe: Recipe, settings: Settings, reporter: Reporter, folder: Pat
     data = prepared(recipe, module, folder / "data", reporter)
     reporter.stage(f"opening the base {recipe.base.model}")
     job = Job(recipe, settings, load_base(recipe.base, settings), data, folder, reporter)
-    return student_job(job) if recipe.distil.teacher else job
+    if recipe.distil.teacher:
+        from training.distilling import student_job
+
+        return student_job(job)
+    return job
 
 
 def prepared(recipe: Recipe, module: TaskModule, folder: Path, reporter: Reporter) -> Prepared:
@@ -210,6 +213,10 @@ def judged(
             reporter.stage(f"measuring {split} on {len(own)} rows")
             metrics[split] = module.evaluate(folder / "int8", own, job)
     gate = decide(job, module, metric, metrics)
+    if recipe.distil.teacher:
+        from training.teachers import beside_teacher
+
+        trained = beside_teacher(job, module, trained, folder / "int8", metric)
     return passports.passport(job, trained, folder, metrics=metrics, gate=gate, parity=parity)
 
 

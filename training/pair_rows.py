@@ -1,0 +1,108 @@
+"""From rows of pairs to training examples of an encoder: tokens, families, hard negatives."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from assistant.errors import InvalidInputError
+from assistant.models.tokens import ModelTokenizer, Tokenized
+from indexes.types import FloatArray
+from training.contrast import Pair
+from training.data.rows import Row, TextPair
+from training.families import Families, is_positive
+from training.job import Job
+from training.mining import hard_negatives
+
+_SAMPLE = 64
+
+
+class PairTexts:
+    """Tokenises the two sides of pairs as they are served: queries and passages."""
+
+    def __init__(self, job: Job) -> None:
+        """Both sides are queries where ``contrast.symmetric`` says so."""
+        base, limit = job.base, job.recipe.train.max_tokens
+        query, passage = base.original.query_prefix, base.original.passage_prefix
+        second = query if job.recipe.contrast.symmetric else passage
+        longest = min(limit, base.weights.shape.max_positions)
+        self._sides = tuple(
+            ModelTokenizer(base.tokenizer, longest, prefix, prefix) for prefix in (query, second)
+        )
+
+    def queries(self, texts: Sequence[str]) -> list[Tokenized]:
+        """Return first texts ready to run."""
+        return self._sides[0].texts(texts)
+
+    def passages(self, texts: Sequence[str]) -> list[Tokenized]:
+        """Return second texts ready to run."""
+        return self._sides[1].texts(texts)
+
+
+def pairs_of(rows: Sequence[Row]) -> list[TextPair]:
+    """Return the rows that are pairs."""
+    return [row for row in rows if isinstance(row, TextPair)]
+
+
+def sample_texts(pairs: Sequence[TextPair]) -> list[str]:
+    """Return texts of both sides, for the gates of the export."""
+    step = max(1, 2 * len(pairs) // _SAMPLE)
+    return [text for pair in pairs[::step] for text in (pair.text_a, pair.text_b)][:_SAMPLE]
+
+
+def make_examples(
+    job: Job, pairs: Sequence[TextPair], encode: Callable[[Sequence[Tokenized]], FloatArray]
+) -> list[Pair]:
+    """Return an example for each positive pair, with its labelled and its mined hard negatives.
+
+    ``encode`` gives the vectors to mine with; it is called only when negatives are to be mined.
+    Raises InvalidInputError when no two positive pairs mean different things.
+    """
+    texts = PairTexts(job)
+    positive = [pair for pair in pairs if is_positive(pair)]
+    families = Families(pairs, groups=True)
+    own = families.all_of([pair.text_a for pair in positive])
+    if len(set(own.tolist())) < 2:
+        raise InvalidInputError(
+            f"{len(pairs)} training pairs hold {len(positive)} positive ones of {len(set(own))} "
+            "different meanings; at least 2 are needed, as one is the other's wrong answer. Check "
+            "data.columns and the labels (1 = belong together)."
+        )
+    said = list(dict.fromkeys(pair.text_b for pair in pairs))
+    place = {text: i for i, text in enumerate(said)}
+    corpus, corpus_families = texts.passages(said), families.all_of(said)
+    queries = texts.queries([pair.text_a for pair in positive])
+    targets = np.array([place[pair.text_b] for pair in positive])
+    chosen = _labelled_negatives(pairs, positive, place)
+    wanted = job.recipe.contrast.hard_negatives
+    if wanted and any(len(row) < wanted for row in chosen):
+        section = job.recipe.contrast
+        mined = hard_negatives(
+            encode(queries), encode(corpus), targets, own, corpus_families,
+            count=wanted, top=section.mine_top, margin=section.mine_margin,
+        )  # fmt: skip
+        both = zip(chosen, mined, strict=True)
+        chosen = [list(dict.fromkeys([*a, *b.tolist()])) for a, b in both]
+    return [
+        Pair(
+            query,
+            corpus[target],
+            int(family),
+            tuple(corpus[i] for i in negatives[:wanted]),
+            tuple(int(corpus_families[i]) for i in negatives[:wanted]),
+        )
+        for query, target, family, negatives in zip(queries, targets, own, chosen, strict=True)
+    ]
+
+
+def _labelled_negatives(
+    pairs: Sequence[TextPair], positive: Sequence[TextPair], place: dict[str, int]
+) -> list[list[int]]:
+    """Return for each positive pair the places of texts labelled as no match of its query."""
+    wrong: dict[str, list[int]] = defaultdict(list)
+    for pair in pairs:
+        if not is_positive(pair):
+            wrong[pair.text_a].append(place[pair.text_b])
+    return [wrong[pair.text_a] for pair in positive]

@@ -1,0 +1,107 @@
+"""Encoders for retrieval and FAQ matching: trained on pairs of texts that belong together.
+
+Pairs are tickets and their answers, paraphrases, questions and passages, Chinese and English. A
+pair labelled 0 is a hard negative; others are mined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from assistant.errors import InvalidInputError
+from assistant.models.encoder import Encoder
+from assistant.models.loading import thread_count
+from assistant.models.manifest import read_manifest
+from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, verify
+from assistant.models.session import open_backend
+from assistant.models.tokens import Tokenized
+from assistant.settings import Settings
+from indexes.types import FloatArray
+from training import contrast, distilling
+from training.data.rows import Kind, Row
+from training.fitting import train_heads
+from training.job import Job, Metrics, Trained
+from training.modeling import TunedModel
+from training.pair_rows import PairTexts, make_examples, pairs_of, sample_texts
+from training.ranking import pair_scores
+
+KIND: Kind = "pairs"
+METRIC = "mrr_at_10"
+_METHODS = ("full", "top_layers", "lora", "adalora", "prompt")
+
+
+def train(job: Job) -> Trained:
+    """Train the base on pairs by the recipe's way of tuning. Raises InvalidInputError.
+
+    ``figures`` tell the validation metrics of the base before training.
+    """
+    if job.recipe.tuning.method not in _METHODS:
+        raise InvalidInputError(
+            f"tuning.method is {job.recipe.tuning.method}, which is for classifiers; an encoder "
+            f"is tuned by one of {', '.join(_METHODS)}."
+        )
+    pairs, valid = pairs_of(job.data.train), pairs_of(job.data.valid)
+    model = distilling.pair_student(job) if job.recipe.distil.teacher else contrast.pair_model(job)
+    texts, pad = PairTexts(job), job.base.weights.vocabulary.pad
+
+    def encode(fitted: TunedModel, items: Sequence[Tokenized]) -> FloatArray:
+        return contrast.encode(fitted, items, pad, job.recipe.train)
+
+    def scores(fitted: TunedModel) -> Mapping[str, float]:
+        found = pair_scores(
+            valid,
+            lambda wanted: encode(fitted, texts.queries(wanted)),
+            lambda wanted: encode(fitted, texts.passages(wanted)),
+            samples=0,
+        )
+        return {name: metric.value for name, metric in found.items()}
+
+    metric = job.recipe.gate.metric or METRIC
+    before = scores(model) if valid else {}
+    if valid and metric not in before:
+        raise InvalidInputError(
+            f"gate.metric is {metric}; the validation pairs tell {', '.join(before)}."
+        )
+    examples = make_examples(job, pairs, lambda items: encode(model, items))
+    done = train_heads(
+        job,
+        model,
+        [pair.example() for pair in examples],
+        validate=scores if valid else None,
+        metric=metric,
+        finish=lambda _: (),
+        sample=sample_texts(valid or pairs),
+        batches=contrast.collate(pad),
+    )
+    return replace(
+        done,
+        # Whatever the length of the pairs, it serves texts as long as its base takes.
+        tuned=replace(done.tuned, max_tokens=job.base.weights.shape.max_positions),
+        figures={f"valid_{name}_before": value for name, value in before.items()},
+    )
+
+
+def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
+    """Measure the served encoder on pairs: each query looks for its text among all ``text_b``."""
+    with closing(served_encoder(model, job.settings)) as encoder:
+        symmetric = job.recipe.contrast.symmetric
+        passages = encoder.encode_queries if symmetric else encoder.encode_passages
+        return pair_scores(pairs_of(rows), encoder.encode_queries, passages)
+
+
+def served_encoder(folder: Path, settings: Settings) -> Encoder:
+    """Open the encoder built in ``folder`` on the CPU, as it is served; ModelError if damaged."""
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    threads = thread_count(settings)
+    return Encoder(
+        manifest,
+        Tokenizer.from_file(str(folder / TOKENIZER_FILE)),
+        open_backend(folder / MODEL_FILE, "cpu", threads),
+        threads=threads,
+    )
