@@ -76,7 +76,8 @@ def read_spec(path: Path, kind: str | None = None) -> tuple[DataSpec, Kind]:
     data = dict(value.get("data", value))
     recipe = value.get("recipe", {})
     task = str(recipe.get("task", "")) if isinstance(recipe, dict) else ""
-    found = kind or data.pop("kind", None) or _TASK_KINDS.get(task)
+    stated = data.pop("kind", None)
+    found = kind or stated or _TASK_KINDS.get(task)
     if found not in KINDS:
         raise InvalidInputError(
             f"{path.name}: which kind of rows? State --kind: {', '.join(KINDS)}."

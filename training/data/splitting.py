@@ -41,7 +41,8 @@ def split_rows(
     }
     room = {name: share * len(rows) for name, share in fractions.items()}
     chosen: dict[str, list[int]] = {name: [] for name in fractions}
-    for positions in _in_order(members, rows, labels, totals, seed):
+    roomy = min(room.values())
+    for positions in _in_order(members, rows, labels, totals, seed=seed, roomy=roomy):
         counts = Counter(label for position in positions for label in labels[position])
         name = _neediest(counts, len(positions), totals, wanted, room)
         chosen[name].extend(positions)
@@ -56,15 +57,17 @@ def _in_order(
     rows: Sequence[Row],
     labels: Sequence[tuple[str, ...]],
     totals: Mapping[str, int],
+    *,
     seed: int,
+    roomy: float,
 ) -> list[list[int]]:
-    """Order groups: those with the rarest label first, else as the seed draws."""
+    """Order groups: too large for the smallest split, then by rarest label, else as drawn."""
 
-    def key(positions: list[int]) -> tuple[int, str, str]:
+    def key(positions: list[int]) -> tuple[bool, int, str, str]:
         rarest = min((totals[lb], lb) for position in positions for lb in labels[position])
         content = min(row_hash(rows[position]) for position in positions)
         draw = hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
-        return (*rarest, draw)
+        return (len(positions) <= max(roomy, 1), *rarest, draw)
 
     return sorted(members.values(), key=key)
 

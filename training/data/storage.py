@@ -18,7 +18,7 @@ from assistant.errors import StorageError
 from assistant.tables import json_line
 from training.data.card_text import card_markdown
 from training.data.readers import Source
-from training.data.report import DataCard, DataReport, content_hash
+from training.data.report import DataCard, DataReport
 from training.data.rows import Kind, Row, row_dict, row_from_dict
 from training.data.spec import DataSpec
 
@@ -28,6 +28,10 @@ PIPELINE_VERSION = "1"
 SPLITS = ("train", "valid", "test")
 REJECTED = "rejected.jsonl"
 SUSPECTS = "suspects.jsonl"
+MANIFEST = "manifest.json"
+FILES = (*(f"{name}.jsonl" for name in SPLITS), "card.json", "report.json")
+"""What the manifest vouches for."""
+
 _CARD, _REPORT = TypeAdapter(DataCard), TypeAdapter(DataReport)
 _log = logging.getLogger(__name__)
 
@@ -65,21 +69,32 @@ def cache_key(spec: DataSpec, kind: Kind, sources: Mapping[str, Sequence[Source]
 
 def load_prepared(folder: Path, kind: Kind) -> Prepared | None:
     """Return what was prepared there before; None if there is nothing whole and unchanged."""
-    if not (folder / "card.json").is_file():
+    if not (folder / MANIFEST).is_file():
         return None
     try:
+        if not _unchanged(folder):
+            _log.warning("%s: prepared rows were changed; they are made anew", folder)
+            return None
         card = _CARD.validate_json((folder / "card.json").read_bytes())
         report = _REPORT.validate_json((folder / "report.json").read_bytes())
         rows = {name: _read(folder / f"{name}.jsonl", kind) for name in SPLITS}
     except (OSError, ValueError, ValidationError, KeyError, TypeError) as error:
         _log.warning("%s: prepared rows cannot be used again: %s", folder, error)
         return None
-    if content_hash(rows) != card.sha256:
-        _log.warning("%s: prepared rows are not those of their card; made anew", folder)
-        return None
     return Prepared(
         kind, rows["train"], rows["valid"], rows["test"], card, report, folder, cached=True
     )
+
+
+def _unchanged(folder: Path) -> bool:
+    """Compare every file with the SHA-256 that the manifest states."""
+    stated = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return all(_sha256(folder / name) == stated.get(name) for name in FILES)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(path: Path, kind: Kind) -> tuple[Row, ...]:
@@ -120,6 +135,8 @@ def write_prepared(
     (folder / "report.json").write_bytes(_REPORT.dump_json(report, indent=1))
     (folder / "card.md").write_text(card_markdown(card), encoding="utf-8")
     (folder / "card.json").write_bytes(_CARD.dump_json(card, indent=1))
+    manifest = {name: _sha256(folder / name) for name in FILES}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def card_json(card: DataCard) -> dict[str, object]:

@@ -28,7 +28,7 @@ COLUMN_FILES = (".conll", ".bio", ".iob", ".iob2", ".txt", ".tsv")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file or BEIR folder. ``sha256`` is of its bytes; ``bytes`` its size."""
+    """A file or BEIR folder. ``sha256`` is of its bytes (a folder's: of its files' hashes)."""
 
     path: Path
     name: str
@@ -82,15 +82,22 @@ def _nearest(path: Path) -> str:
 
 def _source(path: Path, root: Path, kind: Kind, spec: DataSpec) -> Source:
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest() if path.is_dir() else b"")
-            if not path.is_dir():
-                digest = hashlib.file_digest(stream, "sha256")
     name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    size = sum(file.stat().st_size for file in files)
-    return Source(path, name, digest.hexdigest(), size, _format_of(path, kind, spec))
+    try:
+        hashes = [_sha256(file) for file in files]
+        size = sum(file.stat().st_size for file in files)
+        form = _format_of(path, kind, spec)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{name}: cannot be read: {error.strerror or error}. Check its permissions."
+        ) from None
+    whole = hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Source(path, name, whole, size, form)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_beir(path: Path) -> bool:
