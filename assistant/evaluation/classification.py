@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from assistant.evaluation.bootstrap import SAMPLES, Floats, Metric, Statistic, bootstrap_all
-from assistant.evaluation.counts import LabelScores, f1_statistic, label_scores
+from assistant.evaluation.counts import (
+    ClassCounts,
+    LabelScores,
+    Places,
+    f1_statistic,
+    label_scores,
+)
 from assistant.evaluation.scores import (
     area_statistic,
     average_precision_statistic,
@@ -127,24 +133,18 @@ def macro_f1(expected: Sequence[str], predicted: Sequence[str]) -> float:
     return report.metrics["macro_f1"].value
 
 
-def _label_statistics(
-    truth: NDArray[np.intp], given: NDArray[np.intp], count: int
-) -> dict[str, Statistic]:
+def _label_statistics(truth: Places, given: Places, count: int) -> dict[str, Statistic]:
     """Accuracy and the F1 averages (with one label a row, micro F1 is accuracy)."""
-    eye = np.eye(count)
-    is_label, is_given = eye[truth], eye[given]
-    hit = is_label * is_given
+    counts = ClassCounts(truth, given, count)
     return {
         "accuracy": mean_statistic(truth == given),
         "micro_f1": mean_statistic(truth == given),
-        "macro_f1": f1_statistic(hit, is_label, is_given, "macro"),
-        "weighted_f1": f1_statistic(hit, is_label, is_given, "weighted"),
+        "macro_f1": counts.f1("macro"),
+        "weighted_f1": counts.f1("weighted"),
     }
 
 
-def _scope_statistics(
-    truth: NDArray[np.intp], given: NDArray[np.intp], outside: int
-) -> dict[str, Statistic]:
+def _scope_statistics(truth: Places, given: Places, outside: int) -> dict[str, Statistic]:
     is_out, said_out = truth == outside, given == outside
     hit = is_out & said_out
     return {
@@ -282,9 +282,7 @@ def _positive(positive: str | None, expected: Sequence[str], labels: Sequence[st
     return positive or min(labels, key=lambda label: (counts[label], label))
 
 
-def _counts(
-    truth: NDArray[np.intp], given: NDArray[np.intp], count: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+def _counts(truth: Places, given: Places, count: int) -> tuple[Places, Places, Places]:
     return (
         np.bincount(truth[truth == given], minlength=count),
         np.bincount(truth, minlength=count),

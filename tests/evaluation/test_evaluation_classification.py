@@ -197,10 +197,10 @@ def test_ten_thousand_rows_of_150_labels_take_seconds() -> None:
     names = [f"intent {n}" for n in range(150)]
     truth = rng.integers(0, 150, 10_000)
     said = np.where(rng.random(10_000) < 0.8, truth, rng.integers(0, 150, 10_000))
-    started = time.perf_counter()
+    started = time.process_time()
     classification_report([names[i] for i in truth], [names[i] for i in said])
-    # 0.8 s alone on two cores.
-    assert time.perf_counter() - started < 8
+    # 1 s of processor time on one machine.
+    assert time.process_time() - started < 8
 
 
 @pytest.mark.parametrize(
