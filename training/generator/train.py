@@ -73,7 +73,7 @@ def train(
     # held in bfloat16, or each product would cast its weights anew.
     model = prepare(load_decoder(base.folder, bf16=bf16 and plan.method == "lora"), plan)
     trainer = _trainer(plan, model, (rows, valid), folder, bf16)
-    watch = _watch(plan, report)
+    watch = _watch(plan, report, bool(valid))
     trainer.add_callback(watch)
     checkpoint = _last_checkpoint(folder)
     started = time.perf_counter()
@@ -147,6 +147,8 @@ def _trainer(
         greater_is_better=False,
         prediction_loss_only=True,
         logging_steps=max(1, min(10, every)),
+        # Else a loss that is no number would be shown as the last one that was.
+        logging_nan_inf_filter=False,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         label_names=["labels"],
@@ -184,7 +186,7 @@ class _Rows:
         return {"input_ids": row.ids, "labels": row.labels}
 
 
-def _watch(plan: GeneratorPlan, report: Report | None) -> Any:
+def _watch(plan: GeneratorPlan, report: Report | None, has_valid: bool) -> Any:
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
@@ -201,7 +203,8 @@ def _watch(plan: GeneratorPlan, report: Report | None) -> Any:
             seconds = time.perf_counter() - self._started
             if plan.minutes and seconds >= 60 * plan.minutes:
                 control.should_training_stop = True
-                control.should_save = control.should_evaluate = True
+                control.should_save = True
+                control.should_evaluate = has_valid
             if report is not None:
                 done = max(1, state.global_step - self._first)
                 left = seconds / done * (state.max_steps - state.global_step)

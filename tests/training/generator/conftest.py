@@ -16,6 +16,17 @@ from training.generator.tokens import Codec, open_codec
 CONTEXT = 256
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads on matrices of 32 columns only wait for each other, long on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = write_tiny_decoder(tmp_path_factory.mktemp("decoder") / "tiny")
