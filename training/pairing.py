@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from assistant.evaluation import Metric, bootstrap
 from indexes.types import FloatArray
 from training.data.rows import Row, TextPair
+from training.families import Families
 
 SAME_PASSAGE = 0.97
 """Cosine from which two passages are taken to say the same, so that neither is held against the
@@ -53,16 +54,14 @@ class Passages:
         self.texts = tuple(distinct.values())
         self._encoder = encoder
         self._vectors = encoder.encode_passages(self.texts)
-        self._sets = _Sets()
-        for row in known:
-            self._sets.join(folded(row.text_a), folded(row.text_b))
-        self._members: dict[str, set[int]] = {}
-        for place, text in enumerate(distinct):
-            self._members.setdefault(self._sets.root(text), set()).add(place)
+        self._families = Families(known)
+        self._members: dict[int, set[int]] = {}
+        for place, family in enumerate(self._families.all_of(self.texts).tolist()):
+            self._members.setdefault(family, set()).add(place)
 
     def right(self, question: str) -> frozenset[int]:
         """Return the places of the passages known to match ``question``."""
-        return frozenset(self._members.get(self._sets.root(folded(question)), ()))
+        return frozenset(self._members.get(self._families.of(question), ()))
 
     def candidates(self, questions: Iterable[str], top: int) -> list[Candidates]:
         """Return the ``top`` nearest passages of each distinct question, itself left out."""
@@ -157,25 +156,6 @@ def reciprocal(order: Sequence[int], right: frozenset[int]) -> float:
 def folded(text: str) -> str:
     """Return ``text`` without differences of width, case and blanks."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-class _Sets:
-    """Disjoint sets of texts (union-find with path halving)."""
-
-    def __init__(self) -> None:
-        self._parents: dict[str, str] = {}
-
-    def root(self, text: str) -> str:
-        parents = self._parents
-        while parents.get(text, text) != text:
-            parents[text] = parents.get(parents[text], parents[text])
-            text = parents[text]
-        return text
-
-    def join(self, a: str, b: str) -> None:
-        self._parents.setdefault(a, a)
-        self._parents.setdefault(b, b)
-        self._parents[self.root(a)] = self.root(b)
 
 
 def _nearest(queries: FloatArray, passages: FloatArray, top: int) -> NDArray[np.int64]:

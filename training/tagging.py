@@ -65,12 +65,13 @@ def character_spans(row: TaggedText) -> list[EntitySpan]:
 
 
 def examples(
-    tokenizer: ModelTokenizer, rows: Sequence[TaggedText], head: HeadSpec, **values: Any
+    tokenizer: ModelTokenizer, rows: Sequence[TaggedText], head: HeadSpec, mark: str = ""
 ) -> list[Example]:
     """Return training rows, one a window of each text; ``labels`` int64 (tokens,).
 
-    ``values`` go along with each.
+    Each names its ``head`` as ``mark`` says, for a model with several.
     """
+    values = {"head": mark} if mark else {}
     found = []
     for row, item in zip(rows, tokenizer.windows([row.text for row in rows]), strict=True):
         labels = sub_token_labels(row, item, head)

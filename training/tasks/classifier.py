@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from assistant.errors import InvalidInputError
 from assistant.evaluation import classification_report, multilabel_report
+from assistant.models.classifier import Classifier
 from assistant.models.heads import HeadSpec
 from assistant.models.tokens import Tokenized
 from indexes.types import FloatArray
@@ -62,7 +63,7 @@ def train_once(job: Job, head: HeadSpec) -> Trained:
 
 def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
     rows, valid = labelled(job.data.train), labelled(job.data.valid)
-    loss = _loss(job, head, rows, _teaching(job))
+    loss = make_loss(job, head, rows, _teaching(job))
     model = make_model(job, [head], {head.name: loss}, dense=head_section(job).dense)
     valid_items = tokenized(job, valid, head)
     pad = job.base.weights.vocabulary.pad
@@ -117,12 +118,16 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
     """Measure the served classifier on labelled rows."""
     from assistant.models.loading import open_classifier
 
-    wanted = labelled(rows)
     with closing(open_classifier(job.settings, job.recipe.registry_task, str(model))) as served:
-        predictions = served.classify([row.text for row in wanted])
-        labels = served.head.labels
+        return measured(served, labelled(rows), multi_label=head_section(job).multi_label)
+
+
+def measured(served: Classifier, wanted: Sequence[LabelledText], *, multi_label: bool) -> Metrics:
+    """Return the scores of a classifier on labelled texts."""
+    predictions = served.classify([row.text for row in wanted])
+    labels = served.head.labels
     given = np.array([[p.probabilities[label] for label in labels] for p in predictions])
-    if head_section(job).multi_label:
+    if multi_label:
         return multilabel_report(
             [row.labels for row in wanted],
             [p.labels for p in predictions],
@@ -144,7 +149,8 @@ def make_head(job: Job) -> HeadSpec:
     """
     section, name = head_section(job), head_name(job)
     counts = Counter(label for row in labelled(job.data.train) for label in row.labels)
-    known = next((h.labels for h in (job.base.parent.heads if job.base.parent else ())), ())
+    earlier = job.base.parent.heads if job.base.parent else ()
+    known = next((h.labels for h in earlier if h.name == name), ())
     labels = (*known, *sorted(set(counts) - set(known)))
     if len(labels) < (1 if section.multi_label else 2):
         raise InvalidInputError(
@@ -233,7 +239,8 @@ def _teaching(job: Job) -> Teaching:
     return Teaching(min(continual.distil, 1.0))
 
 
-def _loss(job: Job, head: HeadSpec, rows: Sequence[LabelledText], teaching: Teaching) -> Loss:
+def make_loss(job: Job, head: HeadSpec, rows: Sequence[LabelledText], teaching: Teaching) -> Loss:
+    """Return the loss of a head, its labels weighed as the recipe says."""
     counts = Counter(label for row in rows for label in row.labels)
     numbers = [counts[label] for label in head.labels]
     weighted = job.recipe.train.class_weights == "balanced"

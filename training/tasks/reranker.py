@@ -35,6 +35,8 @@ METRIC = "accuracy"
 HEAD = "match"
 _SAMPLE = 48
 _MATCH = 0.5
+RERANKED = 20
+"""How many of the encoder's passages a reranker orders when it is measured."""
 # A look at the order in between, not the measure of the result.
 _VALID_QUESTIONS, _VALID_TOP = 100, 10
 
@@ -89,12 +91,10 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
     own = pairs(rows)
     with closing(open_reranker(job.settings, str(model))) as served:
         passages = passages_of(job) if needs_search(own) else None
-        return measured(served, own, passages, job.recipe.pairs.mine_top)
+        return measured(served, own, passages)
 
 
-def measured(
-    served: Reranker, rows: Sequence[TextPair], passages: Passages | None, top: int
-) -> Metrics:
+def measured(served: Reranker, rows: Sequence[TextPair], passages: Passages | None) -> Metrics:
     """Return the scores of a reranker. Raises InvalidInputError without rows."""
     if not rows:
         raise InvalidInputError("There are no pairs to measure the reranker on.")
@@ -104,7 +104,7 @@ def measured(
         given = served.score([(row.text_a, row.text_b) for row in labelled])
         found |= pair_metrics(truth_of(labelled), given, threshold=served.head.threshold)
     if passages is not None:
-        asked = passages.candidates((row.text_a for row in rows if row.label is None), top)
+        asked = passages.candidates((row.text_a for row in rows if row.label is None), RERANKED)
         given = served.score(candidate_pairs(asked, passages))
         found |= rank_metrics(asked, _cut(given, asked))
     return found  # type: ignore[return-value]
