@@ -18,7 +18,7 @@ from assistant.models.heads import HeadSpec
 from assistant.models.tagger import Tagger
 from training import fitting, several, tagging
 from training.data.pipeline import prepare as prepare_rows
-from training.data.rows import Kind, Row
+from training.data.rows import Kind, Row, row_texts
 from training.data.storage import Prepared
 from training.job import Job, Metrics, Trained
 from training.loop import Example
