@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from data_helpers import topic_rows, write_csv
+from data_helpers import topic_rows, write_csv, write_jsonl
 from support import ROOT
 
 from training.data.command import main
@@ -18,7 +18,7 @@ def recipe(tmp_path):
     write_csv(tmp_path / "tickets.csv", ["text", "intent"], topic_rows(20))
     path = tmp_path / "recipe.toml"
     path.write_text(
-        '[recipe]\ntask = "classifier"\n[data]\ntrain = "tickets.csv"\nlicence = "CC0-1.0"\n'
+        '[recipe]\ntask = "classifier"\nkind = "intent"\nname = "t"\n[data]\ntrain = "tickets.csv"\nlicence = "CC0-1.0"\n'
         '[data.columns]\nlabel = "intent"\n',
         encoding="utf-8",
     )
@@ -37,7 +37,7 @@ def test_json_and_kept_rows(recipe, capsys, tmp_path):
     assert value["card"]["splits"]["train"]["rows"] == 48
     assert value["report"]["leaks"]["rows"] == 0
     (folder,) = (tmp_path / "out").iterdir()
-    assert value["folder"]["path"] == str(folder)
+    assert value["folder"] == str(folder)
     assert {"train.jsonl", "card.md", "rejected.jsonl"} <= {p.name for p in folder.iterdir()}
 
 
@@ -58,12 +58,12 @@ def test_a_leak_ends_with_status_one(recipe, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("licence =", "licens ="), "unknown key data.licens. Did you mean 'licence'?"),
-        (("label =", "lable ="), "unknown key data.columns.lable. Did you mean 'label'?"),
-        (('"intent"', '"intents"'), "Nearest: 'intent'"),
-        (('task = "classifier"', 'task = "distil"'), "which kind of rows?"),
+        (("licence =", "licens ="), "'data.licens'; did you mean 'licence'?"),
+        (("label =", "lable ="), "'data.columns.lable'; did you mean 'label'?"),
+        (('label = "intent"', 'label = "intents"'), "Nearest: 'intent'"),
+        (('task = "classifier"', 'task = "multitask"'), "which kind of rows?"),
         (("tickets.csv", "ticket.csv"), "Nearest: 'tickets.csv'"),
-        (("[data]", "[data"), "not valid TOML"),
+        (("[data]", "[data"), "TOML"),
     ],
 )
 def test_what_is_wrong_is_named(recipe, capsys, change, message):
@@ -79,6 +79,33 @@ def test_a_file_of_data_keys_alone(tmp_path, capsys):
     assert main([str(path)]) == 0
     assert main([str(path), "--kind", "text"]) == 0
     assert "# Data card (text)" in capsys.readouterr().out
+
+
+def test_changes_and_every_head_of_a_recipe(recipe, capsys, tmp_path):
+    assert main([str(recipe), "--set", "data.split.test=0.2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["card"]["splits"]["test"]["rows"] == 12
+    recipe.write_text(
+        '[recipe]\ntask = "multitask"\nname = "t"\n[data]\ntrain = "tickets.csv"\n'
+        '[heads.intent]\ndata = { train = "tickets.csv", columns = { label = "intent" } }\n'
+        '[heads.names]\nkind = "tag"\ndata = { train = "names.jsonl" }\n',
+        encoding="utf-8",
+    )
+    words = ({"tokens": [f"w{i}", "EU"], "tags": ["O", "B-ORG"]} for i in range(20))
+    write_jsonl(tmp_path / "names.jsonl", words)
+    assert main([str(recipe), "--kind", "text", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)["parts"]
+    assert {name: part["card"]["kind"] for name, part in parts.items()} == {
+        "intent": "classify", "names": "tag", "": "text",
+    }  # fmt: skip
+
+
+def test_a_misspelt_key_of_a_file_of_data_keys_alone(tmp_path, capsys):
+    path = tmp_path / "data.toml"
+    path.write_text('kind = "text"\ntrian = "t.csv"\n[columns]\nlable = "x"\n', encoding="utf-8")
+    assert main([str(path)]) == 2
+    message = capsys.readouterr().err
+    assert "unknown key data.trian. Did you mean 'train'?" in message
+    assert "unknown key data.columns.lable. Did you mean 'label'?" in message
 
 
 def test_it_runs_as_a_module_without_torch(recipe):
