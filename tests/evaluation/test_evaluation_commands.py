@@ -9,7 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served_models import INTENT, SENTIMENT, WORDS, Evaluate, add, check_shape, texts, write_lines
+from served_models import (
+    INTENT,
+    SENTIMENT,
+    TAGS,
+    WORDS,
+    Evaluate,
+    add,
+    check_shape,
+    models,
+    texts,
+    versions,
+    write_lines,
+)
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from assistant.cli import run
@@ -159,12 +171,39 @@ def test_the_task_may_be_left_out_where_only_one_is_in_use(
     file.write_text("text,label\ncard,neutral\n")
     several = evaluate("classify", "--data", file, code=2)
     assert "in use for intent, sentiment, topic, risk: name one by --task" in several["stderr"]
+    named = evaluate("classify", "--data", file, "--model", "mood")
+    assert (named["model"], named["task"]) == ("sentiment/mood@v1", "sentiment")
+    unknown = evaluate("classify", "--data", file, "--model", "moody", code=1)
+    assert "No classifier moody is in use" in unknown["stderr"]
     none = evaluate("classify", "--data", file, code=1, data_dir=tmp_path / "new")
     assert "No classifier is in use: train one with `assistant train`" in none["stderr"]
     store = ModelStore(tmp_path / "data" / "models")
     add(store, tmp_path / "build", "sentiment", "only", SENTIMENT)
     one = evaluate("classify", "--data", file, data_dir=tmp_path / "data")
     assert (one["model"], one["task"]) == ("sentiment/only@v1", "sentiment")
+
+
+def test_a_head_of_a_multi_task_model(evaluate: Evaluate, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    folder.mkdir()
+    models.built(folder / "int8", SENTIMENT, INTENT, TAGS, precision="int8", task="multitask")
+    store = ModelStore(tmp_path / "data" / "models")
+    passport = versions.passport("multitask", "all")
+    store.promote(store.add(folder, task="multitask", name="all", passport=passport))
+    said = texts(30, seed=11)
+    model = open_classifier(Settings(data_dir=tmp_path / "data"), "intent")
+    gold = [p.label for p in model.classify(said)]
+    model.close()
+    file = write_lines(
+        tmp_path / "a.jsonl",
+        [{"text": t, "intent": g} for t, g in zip(said, gold, strict=True)],
+    )
+    words = ("classify", "--data", file, "--task")
+    found = evaluate(*words, "intent", data_dir=tmp_path / "data")
+    assert found["model"] == "multitask/all@v1"
+    assert found["metrics"]["accuracy"]["value"] == 1
+    missing = evaluate(*words, "topic", code=1, data_dir=tmp_path / "data")
+    assert "topic" in missing["stderr"]
 
 
 def test_the_version_named_is_the_version_measured(evaluate: Evaluate, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from assistant.evaluation.tables import ClassifySet, LabelledRow
     from assistant.models.classifier import Prediction
     from assistant.models.heads import HeadSpec
+    from assistant.models.store import ModelStore
     from assistant.settings import Settings
 
 CLASSIFIER_TASKS = ("intent", "sentiment", "topic", "risk", "classifier")
@@ -141,7 +142,7 @@ def _task_in_use(settings: Settings, name: str | None, tenant: str) -> str:
     if name is not None and len(Path(name).parts) > 1:
         return "classifier"
     store = ModelStore.of(settings)
-    used = [task for task in CLASSIFIER_TASKS if _in_use(store, task, tenant)]
+    used = [task for task in CLASSIFIER_TASKS if _in_use(store, task, name, tenant)]
     if len(used) == 1:
         return used[0]
     if used:
@@ -149,20 +150,21 @@ def _task_in_use(settings: Settings, name: str | None, tenant: str) -> str:
             f"Classifiers are in use for {', '.join(used)}: name one by --task."
         )
     raise NotFoundError(
-        "No classifier is in use: train one with `assistant train`, then `assistant models "
-        "promote TASK/NAME@v1`; or give the folder of a built model by --model."
+        f"No classifier{f' {name}' if name else ''} is in use: train one with `assistant train`, "
+        "then `assistant models promote TASK/NAME@v1`; or give the folder of a built model by "
+        "--model."
     )
 
 
-def _in_use(store: Any, task: str, tenant: str) -> bool:
+def _in_use(store: ModelStore, task: str, name: str | None, tenant: str) -> bool:
+    plain = name.partition("@")[0] if name else None
     try:
-        store.choose(task, None, tenant)
+        return store.current_or_none(task, store.choose(task, plain, tenant), tenant) is not None
     except NotFoundError:
         return False
     except InvalidInputError:
         # Several of this task: it is in use, and --model will have to say which.
-        return True
-    return True
+        return plain is None
 
 
 # --- labels ------------------------------------------------------------------------------------
