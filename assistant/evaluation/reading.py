@@ -25,11 +25,16 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # The published list; its dots of omission stand as a pair there, which no single mark equals.
 _MARKS = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-# A Chinese character, a word or number with inner marks, or any other single mark. The published
-# script hands what is not Chinese to NLTK, which also splits English contractions.
+_HAN = "\u4e00-\u9fa5"
+_SPLIT = r";@#$%&?!()\[\]{}<>\""
+# A Chinese character; a mark; a run of anything else. The published script hands what is not
+# Chinese to NLTK's tokeniser, whose rules for marks these are: a comma stays before a digit, a full
+# stop anywhere but at the end. Left out are its rules for English contractions and quotes.
 _UNITS = re.compile(
-    r"[\u4e00-\u9fa5]|(?:(?![\u4e00-\u9fa5])[^\W_])+"
-    r"(?:[.,'](?:(?![\u4e00-\u9fa5])[^\W_])+)*|[^\s\w]"
+    rf"[{_HAN}{_SPLIT}]|\.\.\."
+    rf"|(?:[^\s{_HAN}{_SPLIT},.']|,(?=\d)|'(?=\w)"
+    rf"|\.(?!\.\.|[\])}}>\"']*\s*(?:[{_HAN}]|$)))+"
+    r"|[,.']"
 )
 
 

@@ -90,6 +90,24 @@ def test_chinese_is_scored_as_by_cmrc(prediction: str, gold: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("约翰（John H. McArthur）教授", "约 翰 john h. mcarthur 教 授"),
+        ("高50％以上", "高 50％ 以 上"),
+        ("约1,000元,2.5%", "约 1,000 元 ,2.5 %"),
+        ("与.NET Framework 2.0.", "与 .net framework 2.0 ."),
+        ("{T|Gtk#}是个", "{ t|gtk # } 是 个"),
+        ("28至32℃", "28 至 32℃"),
+    ],
+)
+def test_what_is_not_chinese_is_cut_as_by_the_tokeniser_of_the_script(
+    text: str, units: str
+) -> None:
+    """The units written down here are those NLTK 3.10 gave."""
+    assert chinese_units(text) == units.split()
+
+
+@pytest.mark.parametrize(
     ("prediction", "answers", "exact", "f1"),
     [
         ("《战国无双3》", ["战国无双3"], 1, 1),
