@@ -51,6 +51,9 @@ class HeadModule(nn.Module):
 class TunedModel(nn.Module):
     """An encoder with heads. ``losses`` says by head name how its logits are judged."""
 
+    accepts_loss_kwargs = False
+    """Tells the Trainer that losses are means over a batch, to be averaged when accumulated."""
+
     def __init__(
         self,
         weights: EncoderWeights,

@@ -25,7 +25,9 @@ def tagged(path: Path, count: int = 60, seed: int = 0, places: tuple[str, ...] =
     for n in range(count):
         place, company = random.choice(places), random.choice(COMPANIES)
         chinese = place[0] > "z"
-        parts = [company, f"在{place}开户 {n}"] if chinese else [f"{company} shares", f"in {place} {n}"]
+        parts = (
+            [company, f"在{place}开户 {n}"] if chinese else [f"{company} shares", f"in {place} {n}"]
+        )
         text = ("" if chinese else " ").join(parts)
         spans = [("ORG", company), ("LOC", place)]
         entities = [
