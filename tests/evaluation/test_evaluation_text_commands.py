@@ -208,3 +208,22 @@ def test_ner(evaluate: Evaluate, settings_of: Settings, tmp_path: Path) -> None:
     mapped = evaluate("ner", "--data", file, "--map", "LAW=ORG")
     assert mapped["unknown_labels"] == {}
     assert mapped["metrics"]["recall"]["value"] >= result["metrics"]["recall"]["value"]
+
+
+def test_a_text_beyond_the_limit_is_named(evaluate: Evaluate, tmp_path: Path) -> None:
+    huge = "card " * 250_000
+    rows = [{"text": "card", "entities": []}, {"text": huge, "entities": []}]
+    found = evaluate("ner", "--data", write_lines(tmp_path / "a.jsonl", rows), code=2)
+    message = "a.jsonl, line 2: a text of 1,250,000 characters; the limit is 1,000,000. Split it."
+    assert message in found["stderr"]
+    rows = [{"id": "q7", "question": "card?", "context": huge, "answers": []}]
+    found = evaluate("qa", "--data", write_lines(tmp_path / "b.jsonl", rows), code=2)
+    assert "b.jsonl, question q7: a text of 1,250,000 characters" in found["stderr"]
+
+
+def test_five_million_characters_are_classified_by_their_beginning(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
+    rows = [{"text": "card " * 1_000_000, "label": "neutral"}]
+    file = write_lines(tmp_path / "a.jsonl", rows)
+    assert evaluate("classify", "--data", file, "--task", "sentiment")["rows"] == 1

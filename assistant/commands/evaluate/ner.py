@@ -12,6 +12,7 @@ import click
 from assistant.commands.common import data_dir_option, json_option, load_settings
 from assistant.commands.evaluate.shared import (
     check_errors_file,
+    check_lengths,
     choose,
     data_option,
     errors_option,
@@ -57,10 +58,12 @@ def ner(
     """Measure a tagger: precision, recall and F1 of entities and by tag; with intervals."""
     from assistant.evaluation.sentences import read_tagged_set
     from assistant.models.loading import open_tagger
+    from assistant.models.tagger import MAX_CHARACTERS
 
     settings = load_settings()
     rows = relabelled(read_tagged_set(data, skip_bad=skip_bad), renaming(renamed))
     check_errors_file(errors, rows.file)
+    check_lengths(rows.file, ((f"line {s.line}", s.text) for s in rows.sentences), MAX_CHARACTERS)
     chosen = choose(settings, "tagger", name, tenant)
     model = open_tagger(settings, chosen.name, chosen.tenant)
     try:

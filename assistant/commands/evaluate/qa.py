@@ -11,6 +11,7 @@ import click
 from assistant.commands.common import data_dir_option, json_option, load_settings
 from assistant.commands.evaluate.shared import (
     check_errors_file,
+    check_lengths,
     choose,
     data_option,
     errors_option,
@@ -67,10 +68,13 @@ def qa(
     """Measure a reader: exact match and F1, with and without an answer; with intervals."""
     from assistant.evaluation.questions import read_reading_set
     from assistant.models.loading import open_reader
+    from assistant.models.reader import MAX_CHARACTERS
 
     settings = load_settings()
     rows = read_reading_set(data, skip_bad=skip_bad)
     check_errors_file(errors, rows.file)
+    passages = ((f"question {q.id}", q.context) for q in rows.questions)
+    check_lengths(rows.file, passages, MAX_CHARACTERS)
     chosen = choose(settings, "reader", name, tenant)
     model = open_reader(settings, chosen.name, chosen.tenant)
     try:

@@ -223,6 +223,16 @@ def _figure(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def check_lengths(file: Path, texts: Iterable[tuple[str, str]], limit: int) -> None:
+    """Raise InvalidInputError for a text that the model would refuse, naming its place."""
+    for place, text in texts:
+        if len(text) > limit:
+            raise InvalidInputError(
+                f"{file.name}, {place}: a text of {len(text):,} characters; the limit is "
+                f"{limit:,}. Split it."
+            )
+
+
 def warn_empty(count: int, what: str) -> list[str]:
     """Return the warning that texts are empty, if any are."""
     return [f"{count:,} {what} without any text; scored as they are."] if count else []
