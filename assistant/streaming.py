@@ -206,13 +206,13 @@ def _survey_json(table: TextTable, found: TableFormat) -> _Survey:
 
 
 def _cut(table: TextTable, rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield blocks; the other columns count for their size too, for they wait in memory as well."""
     block: list[Row] = []
     characters = 0
-    key = column_key(table.column)
     for row in rows:
         block.append(row)
-        value = row.values.get(key)
-        characters += len(value) if isinstance(value, str) else 0
+        cells = row.given.values() if isinstance(row.given, Mapping) else row.given
+        characters += sum(len(cell) for cell in cells if isinstance(cell, str))
         if len(block) >= table.block_rows or characters >= table.block_chars:
             yield block
             block, characters = [], 0

@@ -283,7 +283,8 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
 
 
 def test_blocks_end_by_characters_too(tmp_path: Path) -> None:
-    source = written(tmp_path, "in.csv", "text\n" + "".join("x" * 30 + "\n" for _ in range(12)))
+    row = "x" * 10 + "," + "y" * 20 + "\n"
+    source = written(tmp_path, "in.csv", "text,other\n" + row * 12)
     sizes: list[int] = []
 
     class Sizes(Labeller):
