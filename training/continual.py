@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,8 @@ def check(recipe: Recipe, *, has_parent: bool) -> None:
 def replayed(job: Job) -> Replay:
     """Return the job with its share of old rows; as it is where none are asked for.
 
-    Rows that stand in a set held out, of this run or of the old one, are left out.
+    Rows that stand in a set held out, of this run or of the old one, are left out. Old validation
+    rows join those that training is judged on.
     """
     check(job.recipe, has_parent=job.base.parent is not None)
     section = job.recipe.continual
@@ -67,9 +68,9 @@ def replayed(job: Job) -> Replay:
     known = [row for row in old.train if isinstance(row, LabelledText)]
     spec = section.replay_data
     assert spec is not None
-    sets = {**held_out(job), "old valid": old.valid, OLD_TEST: old.test}
-    known, dropped = without_leaks(known, sets, spec)
-    new, dropped_new = without_leaks(new, {OLD_TEST: old.test}, spec)
+    before = {"old valid": old.valid, OLD_TEST: old.test}
+    known, dropped = without_leaks(known, {**held_out(job), **before}, spec)
+    new, dropped_new = without_leaks(new, before, spec)
     chosen = balanced_choice(known, wanted(section.replay, len(new)), job.recipe.recipe.seed)
     licences = ", ".join(old.card.licences) or "not stated"
     notes = (
@@ -77,7 +78,7 @@ def replayed(job: Job) -> Replay:
         f"{licences}; data {old.card.sha256[:12]}); {dropped + dropped_new} left out that stand in "
         "held-out rows",
     )
-    return Replay(with_rows(job, [*new, *chosen]), notes)
+    return Replay(_with_old(with_rows(job, [*new, *chosen]), old, len(chosen)), notes)
 
 
 def old_test(job: Job) -> Sequence[Row]:
@@ -121,6 +122,18 @@ def answers(job: Job, items: Sequence[Tokenized]) -> FloatArray | None:
     model = TunedModel(job.base.weights, [old], dense=False, dropout=0.0)
     found = predict(model, items, old.name, job.base.weights.vocabulary.pad, job.recipe.train)
     return np.stack(found) if found else np.zeros((0, len(old.labels)), np.float32)
+
+
+def _with_old(job: Job, old: Prepared, chosen: int) -> Job:
+    """Let old validation rows judge as well, as many in proportion as old rows are replayed.
+
+    New ones alone would choose the moment at which most is forgotten.
+    """
+    share = chosen / max(len(job.data.train), 1)
+    known = [row for row in old.valid if isinstance(row, LabelledText)]
+    count = wanted(share, len(job.data.valid))
+    more = balanced_choice(known, count, job.recipe.recipe.seed)
+    return replace(job, data=replace(job.data, valid=(*job.data.valid, *more)))
 
 
 def _old(recipe: Recipe, folder: Path) -> Prepared | None:
