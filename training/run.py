@@ -135,10 +135,16 @@ def prepared(recipe: Recipe, module: TaskModule, folder: Path, reporter: Reporte
 def _made(
     recipe: Recipe, settings: Settings, reporter: Reporter, folder: Path, tenant: str
 ) -> Version:
+    version_folder = folder / "version"
+    if recipe.registry_task == "generator":
+        # Its base is a decoder: nothing of what follows fits.
+        from training.tasks import generator
+
+        passport = generator.make(recipe, settings, reporter, folder, tenant=tenant)
+        return _added(recipe, settings, folder, tenant, passport)
     module = task_module(recipe.recipe.task)
     special = getattr(module, "make_version", None)
     job = make_job(recipe, settings, reporter, folder)
-    version_folder = folder / "version"
     if special is not None:
         passport = special(job, version_folder)
     else:
@@ -150,8 +156,14 @@ def _made(
         passport = judged(job, module, trained, version_folder, parity=parity)
     passport = _with_plot(passport, metric_of(recipe, module), folder, version_folder)
     reporter.stage("adding the version to the registry")
+    return _added(recipe, settings, folder, tenant, passport)
+
+
+def _added(
+    recipe: Recipe, settings: Settings, folder: Path, tenant: str, passport: Passport
+) -> Version:
     version = ModelStore.of(settings).add(
-        version_folder,
+        folder / "version",
         tenant=tenant,
         task=recipe.registry_task,
         name=recipe.recipe.name,
@@ -277,11 +289,14 @@ def _clear(folder: Path) -> None:
 def describe(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON values."""
     passport = outcome.passport
-    tuned = read_tuned(outcome.version.folder / "tuned.safetensors")
+    if passport.task == "generator":
+        saved = passport.trainable_parameters
+    else:
+        saved = read_tuned(outcome.version.folder / "tuned.safetensors").parameters
     return {
         "version": outcome.version.ref,
         "promoted": outcome.promoted,
         "folder": str(outcome.version.folder),
-        "parameters_saved": tuned.parameters,
+        "parameters_saved": saved,
         **passport.as_data(),
     }

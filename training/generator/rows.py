@@ -7,10 +7,10 @@ serves; the other fields let an evaluation judge the answer against its evidence
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from assistant.errors import InvalidInputError
 from assistant.models.generation.prompts import (
@@ -19,9 +19,11 @@ from assistant.models.generation.prompts import (
     grounded_prompt,
     rewrite_prompt,
 )
+from indexes.language import detect_language
 from training.generator.followups import FollowUp
 
 Task = Literal["answer", "refuse", "rewrite", "other"]
+_TASKS = ("answer", "refuse", "rewrite")
 Language = Literal["zh", "en"]
 
 
@@ -87,9 +89,28 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+            # A list is no table cell: the answers go along as lines of one text too.
+            values = {**asdict(row), "answers": "\n".join(row.references)}
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def row_of(prompt: str, response: str, group: str, extra: Mapping[str, str]) -> Row:
+    """Return the row of one chat example; ``extra`` holds whichever columns were kept."""
+    task = extra.get("task", "other")
+    language = extra.get("language") or detect_language(prompt)
+    references = tuple(filter(None, extra.get("answers", "").split("\n")))
+    return Row(
+        prompt,
+        response,
+        cast("Task", task if task in _TASKS else "other"),
+        "zh" if language == "zh" else "en",
+        group,
+        extra.get("source", ""),
+        extra.get("evidence", prompt),
+        references or (response,),
+    )
 
 
 def read_rows(path: Path, max_chars: int = 100_000) -> list[Row]:

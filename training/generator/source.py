@@ -54,7 +54,10 @@ class PackagedBase:
 class BaseModel:
     """A base ready to use: ``folder`` holds config, tokenizer and safetensors.
 
-    ``sha256`` identifies the weights: a tuned version is only ever merged with these.
+    ``sha256`` identifies the weights: a tuned version is only ever merged with these. ``origin`` is
+    what ``resolve`` finds it by again. With a
+    trained version on top, ``folder`` holds both merged, ``original`` is the base alone, ``parent``
+    the file of changes and ``reference`` the version's name.
     """
 
     label: str
@@ -63,6 +66,10 @@ class BaseModel:
     folder: Path
     licence: str
     notice: str = ""
+    origin: str = ""
+    original: BaseModel | None = None
+    parent: Path | None = None
+    reference: str = ""
 
     def config(self) -> dict[str, Any]:
         """The model's ``config.json``."""
@@ -105,7 +112,7 @@ def resolve(base: str, cache: Path) -> BaseModel:
         return _packaged(base, known, cache)
     folder = Path(base).expanduser()
     if folder.is_dir():
-        return _local(folder, folder.name, "local")
+        return _local(folder, folder.name, "local", str(folder.resolve()))
     if folder.is_absolute() or base.startswith((".", "~")) or base.count("/") != 1:
         names = ", ".join(KNOWN)
         raise ModelError(f"{base} is no folder, no hub id like `org/model` and none of {names}.")
@@ -145,7 +152,7 @@ def _packaged(label: str, known: PackagedBase, cache: Path) -> BaseModel:
             _move(converted, target)
     else:
         _check_cached(target)
-    return BaseModel(label, known.version, known.sha256, target, known.licence, known.notice)
+    return BaseModel(label, known.version, known.sha256, target, known.licence, known.notice, label)
 
 
 def _part(part: Part, known: PackagedBase) -> Path:
@@ -210,7 +217,7 @@ def _move(made: Path, target: Path) -> None:
         shutil.rmtree(made)
 
 
-def _local(folder: Path, label: str, version: str) -> BaseModel:
+def _local(folder: Path, label: str, version: str, origin: str) -> BaseModel:
     missing = [name for name in FOLDER_FILES if not (folder / name).is_file()]
     if WEIGHTS_FILE in missing:
         pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
@@ -224,7 +231,7 @@ def _local(folder: Path, label: str, version: str) -> BaseModel:
     digest = hashlib.sha256()
     for name in FOLDER_FILES:
         digest.update(f"{name}:{sha256_of(folder / name)}\n".encode())
-    return BaseModel(label, version, digest.hexdigest(), folder, "not stated")
+    return BaseModel(label, version, digest.hexdigest(), folder, "not stated", origin=origin)
 
 
 def _hub(repository: str) -> BaseModel:
@@ -238,4 +245,4 @@ def _hub(repository: str) -> BaseModel:
             f"{repository} cannot be downloaded ({str(error)[:200]}). "
             "Check the name and the connection, or give a local folder."
         ) from error
-    return _local(folder, repository, folder.name)
+    return _local(folder, repository, folder.name, repository)

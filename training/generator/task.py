@@ -27,9 +27,10 @@ from training.generator.export import export, write_manifest
 from training.generator.plan import GeneratorPlan
 from training.generator.rows import Row
 from training.generator.source import BaseModel
+from training.generator.start import merged_folder, since_original
 from training.generator.tokens import Codec, TokenRow, encode_rows, open_codec
 from training.generator.train import Outcome, Progress, train
-from training.generator.tuned import TUNED_FILE, merge, save_tuned, tuned_tensors
+from training.generator.tuned import TUNED_FILE, save_tuned, tuned_tensors
 
 GATE_ROWS = 24
 _LIBRARIES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "tokenizers")
@@ -104,7 +105,7 @@ def passport_of(
         task="generator",
         name=plan.name,
         recipe=recipe,
-        parent=made.base.label,
+        parent=made.base.reference or made.base.label,
         data=data,
         metrics={split: _figures(found) for split, found in made.metrics.items()},
         gate=gate,
@@ -152,9 +153,10 @@ def _encoded(
 
 def _finish(this: _Run) -> Made:
     tuned = this.version / TUNED_FILE
-    save_tuned(tuned, tuned_tensors(this.outcome.model), this.base, {"method": this.plan.method})
+    changes = since_original(tuned_tensors(this.outcome.model), this.base)
+    save_tuned(tuned, changes, this.base, {"method": this.plan.method})
     this.teller.stage("merging with the base")
-    merged = merge(this.base, tuned, this.version.parent / "merged")
+    merged = merged_folder(this.base, tuned, this.version.parent / "merged")
     try:
         figures: dict[str, float] = {}
         for precision in this.plan.precisions:

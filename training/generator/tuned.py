@@ -22,7 +22,7 @@ from training.generator.source import WEIGHTS_FILE, BaseModel
 
 TUNED_FILE = "tuned.safetensors"
 FORMAT = "generator-tuned-1"
-_A, _B = ".lora_a", ".lora_b"
+A, B = ".lora_a", ".lora_b"
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -42,7 +42,13 @@ def save_tuned(path: Path, tensors: Tensors, base: BaseModel, details: Mapping[s
     """Write ``tensors`` with the base they belong to; ``details`` goes along as metadata."""
     from safetensors.numpy import save_file
 
-    metadata = {**details, "format": FORMAT, "base": base.label, "base_sha256": base.sha256}
+    metadata = {
+        **details,
+        "format": FORMAT,
+        "base": base.label,
+        "base_origin": base.origin,
+        "base_sha256": base.sha256,
+    }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     save_file(contiguous, path, metadata=metadata)
 
@@ -58,19 +64,19 @@ def merge(base: BaseModel, tuned: Path | None, target: Path) -> Path:
 
     try:
         weights = load_file(base.folder / WEIGHTS_FILE)
-        changes = _read(tuned, base) if tuned is not None else {}
+        changes = read_tuned(tuned, base) if tuned is not None else {}
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"Weights cannot be read ({error}); train or install them again."
         ) from error
     for name, change in changes.items():
-        if name.endswith(_B):
+        if name.endswith(B):
             continue
-        key = f"{name.removesuffix(_A)}.weight" if name.endswith(_A) else name
+        key = f"{name.removesuffix(A)}.weight" if name.endswith(A) else name
         if key not in weights:
             raise ModelError(f"{tuned} changes {key}, which {base.label} does not have.")
-        if name.endswith(_A):
-            product = changes[name.removesuffix(_A) + _B].astype(np.float32) @ change.astype(
+        if name.endswith(A):
+            product = changes[name.removesuffix(A) + B].astype(np.float32) @ change.astype(
                 np.float32
             )
         else:
@@ -88,7 +94,8 @@ def merge(base: BaseModel, tuned: Path | None, target: Path) -> Path:
     return target
 
 
-def _read(path: Path, base: BaseModel) -> dict[str, NDArray[Any]]:
+def read_tuned(path: Path, base: BaseModel) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a tuned file; ModelError when it was made for another base."""
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
@@ -117,8 +124,8 @@ def _adapters(model: Any) -> Iterator[tuple[str, NDArray[Any]]]:
         second: Any = module.lora_B[adapter].weight
         a = first.detach().float().cpu().numpy()
         b = second.detach().float().cpu().numpy()
-        yield name + _A, a.astype(np.float16)
-        yield name + _B, (b * module.scaling[adapter]).astype(np.float16)
+        yield name + A, a.astype(np.float16)
+        yield name + B, (b * module.scaling[adapter]).astype(np.float16)
 
 
 def read_details(path: Path) -> dict[str, str]:
