@@ -80,13 +80,15 @@ def untouched(base: Base) -> TunedWeights:
 def speeds(first: Path, second: Path) -> Mapping[int, tuple[float, float]]:
     """Return by length in tokens the median ms a text of two models, on one core, in turns."""
     random = np.random.default_rng(0)
-    pieces = min(read_manifest(folder).pieces for folder in (first, second))
+    manifests = [read_manifest(folder) for folder in (first, second)]
+    pieces = min(manifest.pieces for manifest in manifests)
+    longest = min(manifest.max_tokens for manifest in manifests)
     found = {}
     with (
         closing(CpuBackend(first / MODEL_FILE, 1)) as a,
         closing(CpuBackend(second / MODEL_FILE, 1)) as b,
     ):
-        for length in LENGTHS:
+        for length in (n for n in LENGTHS if n <= longest):
             ids = random.integers(4, pieces, length).astype(np.int32)
             tokens = Tokens(ids, np.full((1, length), 1 / length, dtype=np.float32))
             taken = [(_timed(a, tokens), _timed(b, tokens)) for _ in range(_ROUNDS)][3:]
