@@ -18,7 +18,8 @@ def recipe(tmp_path):
     write_csv(tmp_path / "tickets.csv", ["text", "intent"], topic_rows(20))
     path = tmp_path / "recipe.toml"
     path.write_text(
-        '[recipe]\ntask = "classifier"\nkind = "intent"\nname = "t"\n[data]\ntrain = "tickets.csv"\nlicence = "CC0-1.0"\n'
+        '[recipe]\ntask = "classifier"\nkind = "intent"\nname = "t"\n'
+        '[data]\ntrain = "tickets.csv"\nlicence = "CC0-1.0"\n'
         '[data.columns]\nlabel = "intent"\n',
         encoding="utf-8",
     )
