@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from assistant.errors import AssistantError, BusyError, ModelError
 from assistant.models.manifest import ModelManifest, read_manifest
+from assistant.models.memory import trim
 from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 
@@ -121,6 +122,8 @@ class ModelPool:
                 del self._open[key]
         # Outside the lock: closing may wait for threads of the model's own.
         entry.usable().close()
+        entry.model = None
+        trim()
 
     def __len__(self) -> int:
         with self._lock:

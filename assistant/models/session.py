@@ -156,6 +156,8 @@ class CpuBackend:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        # The graph's memory goes now, not when Python finds the cycles that hold this object.
+        self._session = None
 
 
 class CudaBackend:
@@ -211,7 +213,7 @@ class CudaBackend:
         return dict(zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True))
 
     def close(self) -> None:
-        return None
+        self._session = None
 
 
 def batches(
