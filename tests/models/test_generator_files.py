@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,10 @@ def test_a_file_left_out_of_the_manifest_is_refused(tmp_path: Path) -> None:
     files = {k: v for k, v in checksums(folder).items() if k != "model.onnx.data"}
     with pytest.raises(ModelError, match=r"lists no model\.onnx\.data"):
         read_generator(write_generator(tmp_path / "h", files=files))
+
+
+def test_only_the_session_imports_the_runtime(root: Path) -> None:
+    importing = re.compile(r"^\s*(?:import|from) onnxruntime_genai", re.MULTILINE)
+    files = [p for part in ("assistant", "indexes") for p in (root / part).rglob("*.py")]
+    found = {p.relative_to(root).as_posix() for p in files if importing.search(p.read_text())}
+    assert found == {"assistant/models/generation/session.py"}

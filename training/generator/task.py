@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from assistant.errors import InvalidInputError
+from assistant.errors import InvalidInputError, StorageError
 from assistant.evaluation import Metric
 from assistant.models.generation.generator import Generator, open_generator
 from assistant.models.passport import DataNote, Figure, Gate, Passport
@@ -77,9 +77,26 @@ def run(
     """Do the whole of ``plan``; the version is in ``workdir/version``.
 
     A run that was killed goes on from its last checkpoint. Raises InvalidInputError for data that
-    cannot be used, ModelError when training diverges or an export does not pass its gate; then no
-    version is left.
+    cannot be used, ModelError when training diverges or an export does not pass its gate,
+    StorageError when the disk refuses; then no version is left.
     """
+    version = workdir / "version"
+    try:
+        return _run(plan, examples, base, workdir, teller)
+    except OSError as error:
+        shutil.rmtree(version, ignore_errors=True)
+        raise StorageError(
+            f"The generator cannot be written to {workdir} ({error}). Free some space (a 270M "
+            "model needs about 3 GB while it is made) and run the recipe again."
+        ) from error
+    except BaseException:
+        shutil.rmtree(version, ignore_errors=True)
+        raise
+
+
+def _run(
+    plan: GeneratorPlan, examples: Examples, base: BaseModel, workdir: Path, teller: Teller
+) -> Made:
     codec = open_codec(base.folder, base.config())
     rows, valid, notes = _encoded(plan, examples, codec)
     teller.stage(f"training on {len(rows)} rows")
@@ -89,11 +106,7 @@ def run(
     version = workdir / "version"
     shutil.rmtree(version, ignore_errors=True)
     version.mkdir(parents=True)
-    try:
-        return _finish(_Run(plan, examples, base, teller, codec, outcome, version, notes))
-    except BaseException:
-        shutil.rmtree(version, ignore_errors=True)
-        raise
+    return _finish(_Run(plan, examples, base, teller, codec, outcome, version, notes))
 
 
 def passport_of(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.errors import ModelError
+from assistant.errors import ModelError, StorageError
 from training.generator.model import answer_loss, chosen_bf16, load_decoder, prepare, trainable
 from training.generator.plan import GeneratorPlan
 from training.generator.source import BaseModel
@@ -104,6 +104,7 @@ def _trainer(
     bf16: bool,
 ) -> Any:
     import torch
+    from safetensors import SafetensorError
     from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
 
     class AnswerTrainer(Trainer):
@@ -117,6 +118,16 @@ def _trainer(
             inner = self.accelerator.unwrap_model(model)
             loss = answer_loss(inner, inputs, num_items_in_batch, bf16=bf16)
             return (loss, {"loss": loss}) if return_outputs else loss
+
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+            try:
+                super()._save_checkpoint(*args, **kwargs)
+            except (OSError, RuntimeError, SafetensorError) as error:
+                # torch and safetensors each tell a full disk in their own way.
+                raise StorageError(
+                    f"The checkpoint cannot be written to {folder} ({str(error)[:150]}). Free "
+                    "some space and run the recipe again: it goes on from the last whole one."
+                ) from error
 
     rows, valid = data
     per_step = plan.batch_size * plan.accumulate

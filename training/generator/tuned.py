@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.errors import ModelError
+from assistant.errors import ModelError, StorageError
 from training.generator.source import WEIGHTS_FILE, BaseModel
 
 TUNED_FILE = "tuned.safetensors"
@@ -40,8 +40,6 @@ def tuned_tensors(model: Any) -> dict[str, NDArray[Any]]:
 
 def save_tuned(path: Path, tensors: Tensors, base: BaseModel, details: Mapping[str, str]) -> None:
     """Write ``tensors`` with the base they belong to; ``details`` goes along as metadata."""
-    from safetensors.numpy import save_file
-
     metadata = {
         **details,
         "format": FORMAT,
@@ -50,7 +48,7 @@ def save_tuned(path: Path, tensors: Tensors, base: BaseModel, details: Mapping[s
         "base_sha256": base.sha256,
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    save_file(contiguous, path, metadata=metadata)
+    _save(contiguous, path, metadata)
 
 
 def merge(base: BaseModel, tuned: Path | None, target: Path) -> Path:
@@ -60,7 +58,7 @@ def merge(base: BaseModel, tuned: Path | None, target: Path) -> Path:
     for another base, or names a tensor the base does not have.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file
 
     try:
         weights = load_file(base.folder / WEIGHTS_FILE)
@@ -90,8 +88,18 @@ def merge(base: BaseModel, tuned: Path | None, target: Path) -> Path:
     for path in base.folder.iterdir():
         if path.suffix == ".json" and not path.name.endswith(".index.json"):
             shutil.copyfile(path, target / path.name)
-    save_file(weights, target / WEIGHTS_FILE, metadata={"format": "pt"})
+    _save(weights, target / WEIGHTS_FILE, {"format": "pt"})
     return target
+
+
+def _save(tensors: dict[str, NDArray[Any]], path: Path, metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except (SafetensorError, OSError) as error:
+        raise StorageError(f"{path} cannot be written ({error}). Free some space.") from error
 
 
 def read_tuned(path: Path, base: BaseModel) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 from test_generator_evaluate import ANSWER, CHINESE, REFUSE, REWRITE
 
-from assistant.errors import InvalidInputError, ModelError
+from assistant.errors import InvalidInputError, ModelError, StorageError
 from assistant.models.generation.generator import open_generator
+from assistant.models.generation.opening import open_generator_in_use
 from assistant.models.store import ModelStore
 from assistant.settings import Settings
 from training.generator.plan import GeneratorPlan
@@ -83,7 +85,7 @@ def test_a_recipe_becomes_a_served_version_and_is_trained_on(
     assert passport.latency_ms["cpu"]["token"] > 0
     assert passport.data.rows == {"train": 4, "valid": 0, "test": 2}
     assert passport.gate.passed and outcome.promoted
-    with open_generator(version.part("int8")) as opened:
+    with open_generator_in_use(settings) as opened:
         assert opened.generate(ANSWER.prompt, max_tokens=4).tokens <= 4
     assert not ModelStore.of(settings).verify()
 
@@ -91,6 +93,8 @@ def test_a_recipe_becomes_a_served_version_and_is_trained_on(
     (version.part("int8") / "model.onnx.data").write_bytes(b"changed")
     with pytest.raises(ModelError, match="changed or cut short"):
         open_generator(version.part("int8"))
+    with pytest.raises(ModelError, match="damaged"):
+        open_generator_in_use(settings)
 
 
 def _trained_on(tiny: BaseModel, rows: Path, settings: Settings) -> None:
@@ -137,6 +141,22 @@ def test_an_export_that_loses_too_much_leaves_no_version(tiny: BaseModel, tmp_pa
         run_plan(plan, Examples([ANSWER, CHINESE]), tiny, tmp_path, Silent())
     assert not (tmp_path / "version").exists()
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("limit", [20_000, 60_000, 150_000])
+def test_a_disk_that_refuses_leaves_no_version(tiny: BaseModel, tmp_path: Path, limit: int) -> None:
+    """A bound on the size of files stands for a full disk, in this process and the exporter's."""
+    plan = GeneratorPlan("tiny", train=(Path("r"),), max_steps=1, max_tokens=200, max_loss=10)
+    rows = Examples([ANSWER, CHINESE])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises((StorageError, ModelError)) as caught:
+            run_plan(plan, rows, tiny, tmp_path, Silent())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.__cause__ is not None or "export failed" in str(caught.value)
+    assert not (tmp_path / "version").exists()
 
 
 def test_the_shipped_recipe_is_read(tmp_path: Path) -> None:
