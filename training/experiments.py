@@ -123,6 +123,9 @@ def _draw(panel: Any, runs: Mapping[str, Mapping[str, Curve]], name: str, label:
             label=run,
         )
     panel.set_xlabel("step")
+    panel.locator_params(axis="x", integer=True)
+    if name.startswith("eval_") and all(0 <= v <= 1 for c in shown.values() for v in c.values):
+        panel.set_ylim(0, 1.02)
     panel.set_title(label, loc="left", fontsize=10)
     if len(shown) > 1:
         panel.legend(frameon=False, fontsize=8)
