@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from assistant.knowledge import Knowledge
 from assistant.preparing import Known, Preparer, clean_source
 from assistant.settings import Settings
 from assistant.storage import Storage, clean_text, valid_scope
-from assistant.storage.values import NewDocument
+from assistant.storage.values import CollectionRef, NewDocument
 from assistant.types import FileResult, IngestProgress, IngestReport, Scope
 from indexes.loaders import SkippedFile, discover
 
@@ -117,6 +118,30 @@ class Ingestor:
             if report.files:
                 reports.append(report)
         return reports
+
+    def copy(
+        self, source: CollectionRef, target: CollectionRef, progress: Progress | None = None
+    ) -> IngestReport:
+        """Bring ``target`` to hold the documents of ``source``, encoded by this encoder.
+
+        Only what differs is encoded or deleted, so that it can be repeated to catch up, and goes
+        on where it was interrupted. The report is about what was encoded, under the source's name.
+        """
+        started = time.perf_counter()
+        wanted = self._catalog.fingerprints(source.id)
+        there = self._catalog.fingerprints(target.id)
+        into = Scope(target.tenant, target.name)
+        for name in there.keys() - wanted.keys():
+            self._catalog.delete_document(into, there[name][0])
+        ids = [
+            document_id
+            for name, (document_id, made) in sorted(wanted.items())
+            if replace(made, recipe=self._prepare.recipe) != there.get(name, (None, None))[1]
+        ]
+        run = _Run(len(ids), progress)
+        everything = Scope(source.tenant, source.name)
+        self._work_off(self._prepare.stored(everything, source.id, ids), into, run)
+        return IngestReport(source.name, tuple(run.results), time.perf_counter() - started)
 
     def _known(self, scope: Scope) -> Known:
         collection = self._catalog.find(scope)

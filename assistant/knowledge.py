@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -95,6 +96,14 @@ class Knowledge:
             self._live.pop((collection.tenant, collection.name), None)
         shutil.rmtree(self._root / collection.uid, ignore_errors=True)
 
+    def renamed(self, before: CollectionRef, now: CollectionRef) -> None:
+        """Keep the open indexes of a collection that was given another name and tenant."""
+        with self._lock:
+            live = self._live.pop((before.tenant, before.name), None)
+            if live is not None:
+                live.collection = replace(live.collection, tenant=now.tenant, name=now.name)
+                self._live[now.tenant, now.name] = live
+
     def close(self) -> None:
         """Finish the generations being written and stop."""
         self._compactor.close()
@@ -171,7 +180,7 @@ class Knowledge:
         if not self._root.is_dir():
             return
         folders = [path for path in self._root.iterdir() if path.is_dir()]
-        known = {collection.uid for collection in self._catalog.all_collections()}
+        known = {collection.uid for collection in self._catalog.all_collections(copies=True)}
         for path in folders:
             if path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from assistant.errors import BusyError
+from assistant.gate import Gate
+from assistant.models.memory import trim
 from assistant.settings import Settings
 from assistant.storage import ConversationInfo, Storage, StoredDocument, StoredTurn
 from assistant.types import (
@@ -27,10 +29,12 @@ from assistant.types import (
 
 if TYPE_CHECKING:
     from assistant.dialogue.engine import Dialogue, Outcome
+    from assistant.following import EncoderFollower
     from assistant.ingest import Ingestor
     from assistant.knowledge import Knowledge
     from assistant.models.encoder import Encoder
     from assistant.models.trained import TrainedModels
+    from assistant.switching import EncoderSwitch
     from indexes.analysis import Analyzer
 
 Part = TypeVar("Part")
@@ -50,6 +54,8 @@ class Runtime:
         self.storage = storage
         self._making = threading.RLock()
         self._parts: dict[str, Any] = {}
+        self._answers = Gate()
+        self._ingests = Gate(patient=True)
         self._closed = False
 
     @classmethod
@@ -59,6 +65,9 @@ class Runtime:
 
     def close(self) -> None:
         """Finish background work and close the database. Harmless when repeated."""
+        follower = self._parts.get("follower")
+        if follower is not None:
+            follower.close()
         with self._making:
             if self._closed:
                 return
@@ -102,7 +111,7 @@ class Runtime:
     @property
     def dialogue(self) -> Dialogue:
         """The one path from a question to an answer."""
-        return self._part("dialogue", self._make_dialogue)
+        return self._part("dialogue", lambda: self._make_dialogue(self.encoder, self.knowledge))
 
     @property
     def trained(self) -> TrainedModels:
@@ -134,7 +143,7 @@ class Runtime:
         encoder = self.encoder
         return Knowledge(self.storage, self.settings, encoder=encoder.fingerprint, dim=encoder.dim)
 
-    def _make_dialogue(self) -> Dialogue:
+    def _make_dialogue(self, encoder: Encoder, knowledge: Knowledge) -> Dialogue:
         from assistant.dialogue.confidence import Calibration
         from assistant.dialogue.engine import Dialogue
         from assistant.dialogue.policy import Policy, Thresholds
@@ -146,10 +155,9 @@ class Runtime:
             calibration.grounded.threshold(settings.error_rate),
             1.0 - settings.clarify_error_rate,
         )
-        encoder = self.encoder
         return Dialogue(
             encoder,
-            self.knowledge,
+            knowledge,
             Policy(calibration, self.tokenise, thresholds),
             Rules.load(self.analyzer.simplify),
             question_limit=settings.max_question_chars,
@@ -166,7 +174,8 @@ class Runtime:
 
     def warm_up(self) -> None:
         """Load every part and answer once, so that the first customer does not wait."""
-        self.dialogue.answer_many([Question("warm up")])
+        with self._answers.passing():
+            self.dialogue.answer_many([Question("warm up")])
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -180,16 +189,26 @@ class Runtime:
         """Put the promoted encoder in force, and encode anew what another encoder made.
 
         Returns a report for each collection in which there was work; interrupted, it goes on
-        where it stopped. To be called before the encoder is first used. Raises ``BusyError``
-        while a service runs on the same data with another encoder, ``ModelError`` when the
-        promoted one is damaged; the old one then stays in force.
+        where it stopped. Raises ``BusyError`` while a service runs on the same data, which does
+        it itself, ``ModelError`` when the promoted one is damaged; the old one then stays in force.
         """
-        from assistant.models.encoders import apply_encoder
+        from assistant.models.encoders import pending_encoder, services_running
+        from assistant.switching import EncoderSwitch
 
-        if "encoder" in self._parts:
-            raise BusyError("An encoder is in use here; restart, which applies the promoted one.")
-        apply_encoder(self.settings)
         reports = []
+        if pending_encoder(self.settings) is not None:
+            if services_running(self.settings):
+                raise BusyError(
+                    "A service runs on this data: it encodes the documents in the background and "
+                    "changes over to the promoted encoder when that is done."
+                )
+            switch = EncoderSwitch(self.storage, self.settings)
+            try:
+                reports += switch.run(progress)
+            except BaseException:
+                switch.abandon()
+                raise
+            self._take(switch)
         for collection in self.storage.catalog.all_collections():
             with self.storage.passages.feed(collection.id) as feed:
                 stale = feed.stale(self.encoder.fingerprint).stale
@@ -197,6 +216,52 @@ class Runtime:
                 scope = Scope(collection.tenant, collection.name)
                 reports.append(self.ingestor.reindex(scope, progress))
         return reports
+
+    def follow_encoder(self) -> None:
+        """From now on notice a promoted encoder, and change over to it in the background."""
+        from assistant.following import EncoderFollower
+
+        self._part("follower", lambda: EncoderFollower(self))
+
+    @property
+    def encoder_change(self) -> str:
+        """How far the change to another encoder is, or what is wrong with it; "" for none."""
+        follower: EncoderFollower | None = self._parts.get("follower")
+        return follower.status if follower else ""
+
+    def take_over(self, switch: EncoderSwitch, give_up: Callable[[], bool]) -> bool:
+        """Serve with another encoder and its vectors from one moment to the next.
+
+        Waits for uploads under way, takes in what they changed, then for answers under way, for as
+        long as the change takes: no request fails. Returns False when ``give_up`` said so first.
+        """
+        while not give_up():
+            with self._ingests.closed(give_up) as alone:
+                if not alone:
+                    return False
+                switch.prepare()
+                dialogue = self._make_dialogue(switch.encoder, switch.knowledge)
+                with self._answers.closed(give_up) as quiet:
+                    if quiet and switch.complete():
+                        self._take(switch, dialogue)
+                        return True
+        return False
+
+    def _take(self, switch: EncoderSwitch, dialogue: Dialogue | None = None) -> None:
+        new = {
+            "encoder": switch.encoder,
+            "knowledge": switch.knowledge,
+            "ingestor": switch.ingestor,
+            "dialogue": dialogue,
+        }
+        with self._making:
+            old = {name: self._parts.pop(name, None) for name in new}
+            self._parts.update({name: part for name, part in new.items() if part is not None})
+        for name in ("knowledge", "encoder"):
+            if old[name] is not None:
+                old[name].close()
+        del old
+        trim()
 
     # --- answering ---------------------------------------------------------------------------
 
@@ -212,7 +277,8 @@ class Runtime:
             question = replace(question, history=history)
         conversation = question.conversation_id or uuid.uuid4().hex
         question = replace(question, conversation_id=conversation)
-        (outcome,) = self.dialogue.answer_many([question])
+        with self._answers.passing():
+            (outcome,) = self.dialogue.answer_many([question])
         answer = outcome.answer
         self.storage.conversations.append(
             question.scope, conversation, question.text, outcome.standalone, answer
@@ -222,7 +288,8 @@ class Runtime:
 
     def answer_many(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer in order, without keeping conversations; unanswered ones are noted as gaps."""
-        outcomes = self.dialogue.answer_many(questions)
+        with self._answers.passing():
+            outcomes = self.dialogue.answer_many(questions)
         self._note_gaps(list(zip(questions, outcomes, strict=True)))
         return [o.answer for o in outcomes]
 
@@ -252,13 +319,15 @@ class Runtime:
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Load files and folders; broken files are reported and the rest goes in."""
-        return self.ingestor.ingest(paths, scope, faq=faq, progress=progress)
+        with self._ingests.passing():
+            return self.ingestor.ingest(paths, scope, faq=faq, progress=progress)
 
     def ingest_bytes(
         self, data: bytes, filename: str, scope: Scope, *, faq: bool = False
     ) -> FileResult:
         """Load one file given as bytes."""
-        return self.ingestor.ingest_bytes(data, filename, scope, faq=faq)
+        with self._ingests.passing():
+            return self.ingestor.ingest_bytes(data, filename, scope, faq=faq)
 
     def collections(self, tenant: str) -> list[CollectionInfo]:
         """Return a tenant's collections by name."""

@@ -74,16 +74,15 @@ def _build_models(settings: Settings, source: str | None) -> dict[str, Any]:
 
 def _encode_anew(runtime: Runtime) -> list[IngestReport]:
     """Bring every collection to the model in force; reports only those where there was work."""
-    from assistant.models.encoders import apply_encoder
-
-    try:
-        apply_encoder(runtime.settings)
-    except BusyError as error:
-        note(str(error))
-    if not runtime.storage.catalog.all_collections():
-        return []
     with document_bar() as show:
-        return runtime.ingestor.reindex_all(show)
+        try:
+            reports = runtime.apply_encoder(show)
+        except BusyError as error:
+            note(str(error))
+            reports = []
+        if not runtime.storage.catalog.all_collections():
+            return []
+        return reports + runtime.ingestor.reindex_all(show)
 
 
 def _load_examples(runtime: Runtime) -> list[IngestReport]:

@@ -88,7 +88,7 @@ def encode_anew(runtime: Runtime) -> list[IngestReport]:
 
         reports = runtime.apply_encoder(tell)
     for report in reports:
-        note(f"{report.collection}: {len(report.files)} documents encoded anew for this encoder.")
+        note(f"{report.collection}: {len(report.files)} documents encoded with the new encoder.")
         for failed in report.failed:
             note(f"{failed.source}: {failed.reason}")
     return reports

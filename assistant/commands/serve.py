@@ -60,7 +60,7 @@ def command(host: str | None, port: int | None) -> None:
 
 @contextmanager
 def _on_its_encoder(runtime: Runtime) -> Iterator[None]:
-    """Apply a promoted encoder before anything is served; hold others off while it is."""
+    """Apply a promoted encoder before anything is served, and follow the next promotions."""
     from assistant.commands.ingest import encode_anew
     from assistant.models.encoders import pending_encoder, service_running, services_running
 
@@ -70,6 +70,7 @@ def _on_its_encoder(runtime: Runtime) -> Iterator[None]:
     elif pending_encoder(settings) is not None:
         note("Another service runs on this data: the encoder promoted since is not applied yet.")
     with service_running(settings):
+        runtime.follow_encoder()
         yield
 
 

@@ -1,8 +1,8 @@
 """Which encoder serves: the base build, or a trained version that took its name over.
 
 Stored vectors belong to the encoder that made them. So promoting another encoder moves only the
-registry's pointer; it is *applied* by a process that then encodes the stored documents anew, while
-no service is running on them. Until then everything goes on with the encoder applied before.
+registry's pointer; it is *applied* once all stored documents have been encoded with it (see
+``assistant.switching``). Until then everything goes on with the encoder applied before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from assistant.errors import BusyError, InvalidInputError, ModelError
+from assistant.errors import InvalidInputError, ModelError
 from assistant.models.journal import APPLIED_FILE, read_applied, write_durably
 from assistant.models.manifest import ModelManifest, read_manifest
 from assistant.models.names import REGISTRY_PREFIX, ModelRef, parse_ref
@@ -93,32 +93,13 @@ def pending_encoder(settings: Settings) -> tuple[Version | None, Version | None]
     return known.get(applied or 0), wanted
 
 
-def apply_encoder(settings: Settings) -> bool:
-    """Put the promoted encoder in force; return whether that changed it.
-
-    The caller encodes the stored documents anew afterwards. Raises BusyError while a service is
-    running on them, ModelError when the version is damaged.
-    """
-    pending = pending_encoder(settings)
-    if pending is None:
-        return False
-    store, ref = ModelStore.of(settings), _ref(settings)
-    if ref is None:
-        return False
-    running = services_running(settings)
-    if running:
-        raise BusyError(
-            f"{running} service(s) run on {settings.data_dir} with the encoder in force: another "
-            "encoder needs every stored document encoded anew. Stop the service and start it "
-            "again, which does that first."
-        )
-    _, wanted = pending
-    if wanted is not None:
-        store.check(wanted)
-    number = wanted.number if wanted else None
-    folder = store.folder(_TASK, ref.name)
-    write_durably(folder / APPLIED_FILE, json.dumps({"version": number}) + "\n")
-    return True
+def mark_applied(settings: Settings, version: Version | None) -> None:
+    """Have every process that starts from now on serve this version (None: the base build)."""
+    ref = _ref(settings)
+    if ref is not None:
+        folder = ModelStore.of(settings).folder(_TASK, ref.name)
+        number = version.number if version else None
+        write_durably(folder / APPLIED_FILE, json.dumps({"version": number}) + "\n")
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from assistant.models.store import ModelStore
 from assistant.models.versions import Model, Version, numbers_in, version_of
 from assistant.settings import Settings
 
+_WAITS = "promoted, not in force yet: documents are encoded with it first"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -74,7 +76,7 @@ def _of_model(model: Model) -> Iterator[Row]:
     for number in numbers_in(model.folder):
         version = version_of(model.folder, model.tenant, model.task, model.name, number)
         waits = number == current != applied
-        state = "takes force at the next start or `assistant build`" if waits else note
+        state = _WAITS if waits else note
         yield _of_version(version, current=number == current, note=state)
 
 
@@ -107,7 +109,7 @@ def _base(settings: Settings) -> Iterator[Row]:
         in_force = encoder_place(settings).version is None
         pending = pending_encoder(settings)
         if pending is not None and pending[1] is None:
-            note = note or "takes force at the next start or `assistant build`"
+            note = note or _WAITS
     except ModelError as error:
         in_force, note = False, str(error)
     yield Row(

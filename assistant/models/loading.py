@@ -34,17 +34,17 @@ T = TypeVar("T")
 _MULTITASK = "multitask"
 
 
-def load_encoder(settings: Settings) -> Encoder:
+def load_encoder(settings: Settings, place: EncoderPlace | None = None) -> Encoder:
     """Return the encoder, verified and ready to use.
 
-    It is the base build that the settings name, or the trained version in force under that name
-    (``assistant.models.encoders``). Raises ModelError when it is not built or damaged (run
-    ``assistant build``), or when the device asked for cannot be had. With device ``auto`` a GPU
-    that does not start gives way to the CPU, and ``Encoder.choice`` says why.
+    It is the one at ``place``, else the base build that the settings name or the trained version
+    in force under that name (``assistant.models.encoders``). Raises ModelError when it is not built
+    or damaged (run ``assistant build``), or when the device asked for cannot be had. With device
+    ``auto`` a GPU that does not start gives way to the CPU, and ``Encoder.choice`` says why.
     """
-    place = encoder_place(settings)
-    choice = choose_device(settings.device, fp16_built=place.folder("fp16") is not None)
-    return _with_fallback(settings, choice, lambda taken: _open(settings, place, taken))
+    found = place or encoder_place(settings)
+    choice = choose_device(settings.device, fp16_built=found.folder("fp16") is not None)
+    return _with_fallback(settings, choice, lambda taken: _open(settings, found, taken))
 
 
 def _open(settings: Settings, place: EncoderPlace, choice: Choice) -> Encoder:

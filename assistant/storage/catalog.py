@@ -36,7 +36,10 @@ from assistant.storage.values import CollectionRef, Fingerprint, StoredDocument
 from assistant.types import CollectionInfo, DocumentInfo, Scope
 from indexes.types import FaqEntry, Heading, Page, Span
 
-_REF = select(
+COPY_TENANT = "copies for encoder "
+"""Tenants of this prefix hold collections encoded by another encoder than the one in force."""
+
+REF = select(
     CollectionRow.id,
     CollectionRow.uid,
     CollectionRow.tenant,
@@ -59,7 +62,7 @@ class Catalog:
 
     def find(self, scope: Scope) -> CollectionRef | None:
         """The collection of this scope, or None. One short statement."""
-        statement = _REF.where(
+        statement = REF.where(
             CollectionRow.tenant == scope.tenant, CollectionRow.name == scope.collection
         )
         with self._db.reading() as connection:
@@ -94,10 +97,11 @@ class Catalog:
         found = self.find(scope)
         return found if found is not None else self.require(scope)
 
-    def all_collections(self) -> list[CollectionRef]:
-        """Every collection of every tenant."""
+    def all_collections(self, *, copies: bool = False) -> list[CollectionRef]:
+        """Every collection of every tenant; with ``copies`` those for another encoder, too."""
         with self._db.reading() as connection:
-            return [CollectionRef(*row) for row in connection.execute(_REF)]
+            found = [CollectionRef(*row) for row in connection.execute(REF)]
+        return [one for one in found if copies or not one.tenant.startswith(COPY_TENANT)]
 
     def collections(self, tenant: str) -> list[CollectionInfo]:
         """The tenant's collections by name."""

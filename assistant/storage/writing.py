@@ -7,12 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from assistant.storage.catalog import bump_version, remove_document
+from assistant.errors import NotFoundError
+from assistant.storage.catalog import COPY_TENANT, REF, bump_version, remove_document
 from assistant.storage.codec import encode_path
 from assistant.storage.engine import Database
-from assistant.storage.models import ChunkRow, DocumentRow, FaqEntryRow, FaqQuestionRow
+from assistant.storage.models import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    FaqEntryRow,
+    FaqQuestionRow,
+)
 from assistant.storage.names import clean_text, now
 from assistant.storage.values import (
     CollectionRef,
@@ -59,6 +66,26 @@ class Writer:
             chunks = _insert_chunks(connection, keys, tags, content.chunks)
             entries = _insert_entries(connection, keys, tags, document.language, content.entries)
         return Stored(status, document_id, chunks, entries)
+
+    def exchange(self, pairs: Sequence[tuple[CollectionRef, CollectionRef]], former: str) -> bool:
+        """Have each pair's second collection take the place of the first, all in one step.
+
+        The first becomes a collection of the tenant ``former``, named by the other's uid. Returns
+        False, having changed nothing, unless the pairs cover every collection and both of each
+        pair hold the same documents (by source, content, kind and tags).
+        """
+        try:
+            with self._db.writing() as connection:
+                for live, copy in pairs:
+                    bump_version(connection, live)
+                    bump_version(connection, copy)
+                _check_exchange(connection, pairs)
+                for live, copy in pairs:
+                    _rename(connection, live, former, copy.uid)
+                    _rename(connection, copy, live.tenant, live.name)
+        except (_Changed, NotFoundError):
+            return False
+        return True
 
 
 def _existing(connection: Connection, collection_id: int, source: str) -> Row[Any] | None:
@@ -190,3 +217,34 @@ def batched(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+class _Changed(Exception):
+    """The collections to exchange are not, or no longer, alike."""
+
+
+def _check_exchange(
+    connection: Connection, pairs: Sequence[tuple[CollectionRef, CollectionRef]]
+) -> None:
+    rows = [CollectionRef(*row) for row in connection.execute(REF)]
+    all_live = {row.id for row in rows if not row.tenant.startswith(COPY_TENANT)}
+    if all_live != {live.id for live, _ in pairs}:
+        raise _Changed
+    for live, copy in pairs:
+        if _contents(connection, live.id) != _contents(connection, copy.id):
+            raise _Changed
+
+
+def _contents(connection: Connection, collection_id: int) -> dict[str, tuple[str, str, list[Any]]]:
+    statement = select(
+        DocumentRow.source, DocumentRow.sha256, DocumentRow.kind, DocumentRow.tags
+    ).where(DocumentRow.collection_id == collection_id)
+    return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(statement)}
+
+
+def _rename(connection: Connection, collection: CollectionRef, tenant: str, name: str) -> None:
+    connection.execute(
+        update(CollectionRow)
+        .where(CollectionRow.id == collection.id)
+        .values(tenant=tenant, name=name)
+    )

@@ -139,5 +139,8 @@ class ModelList(BaseModel):
     """The versions the tenant may be served by, and those open here now."""
 
     encoder: str = Field(description="The encoder answering: name and fingerprint.")
+    encoder_change: str = Field(
+        description="How far a change to another encoder is, or why it failed; empty: none."
+    )
     models: list[ModelBody]
     serving: list[ServingBody]

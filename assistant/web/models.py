@@ -56,6 +56,7 @@ def models_router(runtime: Runtime) -> APIRouter:
         found = rows(runtime.settings, tenants=(tenant, SHARED_TENANT))
         return schemas.ModelList(
             encoder=_encoder(runtime),
+            encoder_change=runtime.encoder_change,
             models=[schemas.ModelBody(**row.as_data()) for row in found],
             serving=[_serving(status) for status in runtime.trained.statuses(tenant)],
         )

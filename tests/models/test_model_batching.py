@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -147,3 +149,27 @@ def test_closing_serves_what_waits_and_refuses_what_comes() -> None:
         assert sorted(f.result()[0] for f in asked) == [1, 4, 9]
         closing.result(timeout=30)
     served.close()
+
+
+def test_a_closed_batcher_lets_go_of_its_owner_at_once() -> None:
+    """Large models own batchers; a cycle would keep them until Python looks for cycles."""
+
+    class Owner:
+        def __init__(self) -> None:
+            self.batcher: MicroBatcher[int, int] = MicroBatcher(
+                self.run, workers=1, max_batch=4, max_waiting=4
+            )
+
+        def run(self, items: Sequence[int]) -> list[int]:
+            return list(items)
+
+    gc.disable()
+    try:
+        owner = Owner()
+        assert owner.batcher.submit([1, 2]) == [1, 2]
+        kept = weakref.ref(owner)
+        owner.batcher.close()
+        del owner
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -282,22 +282,43 @@ def fingerprint(settings: Settings) -> str:
     return encoder.fingerprint
 
 
-def test_promoting_an_encoder_encodes_what_is_stored_anew(
+def test_promoting_an_encoder_encodes_what_is_stored(
     models: Said, store: ModelStore, made: Path, settings: Settings, documents: Path
 ) -> None:
     base = fingerprint(settings)
     add(store, made, task="encoder", name="tiny")
     assert "encoder/tiny@v1 is current" in models("promote", "encoder/tiny@v1")
-    assert "bank: 3 documents encoded anew" in models.err
+    assert "bank: 3 documents encoded with the new encoder" in models.err
     assert fingerprint(settings) != base
     assert answers(settings) == 3
+    (documents / "3.md").write_text("# a fee\n\nbank card fee")
+    assert run(["ingest", str(documents), "--collection", "bank"]) == 0
+    assert answers(settings) == 4
     assert "The base build of tiny is current" in models("rollback", "encoder/tiny")
-    assert "bank: 3 documents encoded anew" in models.err
+    assert "bank: 1 documents encoded" in models.err, "the vectors from before are still there"
+    assert fingerprint(settings) == base
+    assert answers(settings) == 4
+
+
+def test_a_damaged_encoder_is_not_put_in_force(
+    models: Said, store: ModelStore, made: Path, settings: Settings, documents: Path
+) -> None:
+    base = fingerprint(settings)
+    version = add(store, made, task="encoder", name="tiny")
+    store.promote(version)
+    (version.folder / "int8" / "tokenizer.json").write_text("{}")
+    from assistant.errors import ModelError
+    from assistant.runtime import Runtime
+
+    runtime = Runtime.open(settings)
+    with pytest.raises(ModelError, match=r"encoder/tiny@v1 is damaged.*tokenizer.json"):
+        runtime.apply_encoder()
+    runtime.close()
     assert fingerprint(settings) == base
     assert answers(settings) == 3
 
 
-def test_a_running_service_keeps_its_encoder_until_the_next_start(
+def test_a_running_service_is_left_to_change_over_itself(
     models: Said, store: ModelStore, made: Path, settings: Settings, documents: Path
 ) -> None:
     base = fingerprint(settings)
@@ -305,24 +326,14 @@ def test_a_running_service_keeps_its_encoder_until_the_next_start(
     with service_running(settings):
         models("promote", "encoder/tiny@v1")
         assert models.code == 0
-        assert "Stop the service and start it again" in models.err
+        assert "in the background" in models.err
         assert fingerprint(settings) == base
         assert answers(settings) == 3
-        assert run(["ingest", str(documents), "--collection", "more"]) == 0
         rows = models.json("list")
         assert [(row["version"], row["current"]) for row in rows] == [(None, True), (1, True)]
-        assert "next start" in rows[1]["note"]
-    from assistant.commands.ingest import encode_anew
-    from assistant.runtime import Runtime
-
-    runtime = Runtime.open(settings)
-    reports = encode_anew(runtime)
-    runtime.close()
-    assert {(report.collection, len(report.files)) for report in reports} == {
-        ("bank", 3),
-        ("more", 3),
-    }
-    assert fingerprint(settings) != base
+        assert "not in force yet" in rows[1]["note"]
+    models("promote", "encoder/tiny@v1")  # again, with no service: carried out here
+    assert "bank: 3 documents encoded" in models.err
     assert answers(settings) == 3
     rows = models.json("list")
     assert [(row["version"], row["current"]) for row in rows] == [(None, False), (1, True)]

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,13 @@ def service(environment: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
             process.kill()
 
 
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
 def call(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -151,38 +158,57 @@ def test_commands_change_what_a_running_service_answers_with(
     assert [change[-2:] for change in changes] == ["v1", "v2", "v1", "v2"]
 
 
-def test_an_encoder_waits_for_the_next_start_and_is_then_ready_to_answer(
+def test_an_encoder_changes_under_a_running_service_without_a_failed_request(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    documents = str(tmp_path / "documents")
+    assistant(environment, "ingest", documents, "--collection", "bank")
+    add(environment, tmp_path, "encoder", "encoder", "tiny")
+    question = {"question": "lost card", "collection": "bank"}
+    with service(environment) as (url, _):
+        seen: list[str] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                answer = call(f"{url}/api/v1/chat", question)
+                assert answer["kind"] != "smalltalk"
+                seen.append(answer["model_versions"]["encoder"])
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_for(lambda: seen)
+        before = seen[0]
+        assistant(environment, "models", "promote", "encoder/tiny@v1")
+        wait_for(lambda: seen[-1] != before)
+        changed = seen[-1]
+        listed = call(f"{url}/api/v1/models")
+        assert changed[:12] == listed["encoder"][:12]
+        assert (listed["encoder_change"], listed["models"][1]["note"]) == ("", "")
+        # What another process stores now is of the new encoder, too.
+        assistant(environment, "ingest", documents, "--collection", "more")
+        call(f"{url}/api/v1/chat", {**question, "collection": "more"})
+        assistant(environment, "models", "rollback", "encoder/tiny")
+        wait_for(lambda: seen[-1] == before)
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+        call(f"{url}/api/v1/chat", {**question, "collection": "more"})
+    # One encoder, then the other, then the first again; every request was answered.
+    assert [model for model, _ in itertools.groupby(seen)] == [before, changed, before]
+
+
+def test_an_encoder_promoted_while_nothing_ran_is_in_force_at_the_start(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "bank")
     add(environment, tmp_path, "encoder", "encoder", "tiny")
-    question = {"question": "lost card", "collection": "bank"}
+    store = ModelStore(Path(environment["ASSISTANT_DATA_DIR"]) / "models")
+    store.promote(store.versions("encoder", "tiny")[0])
     with service(environment) as (url, said):
-        assert not any("anew" in line for line in said)
-        before = call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"]
-        output = assistant(environment, "models", "promote", "encoder/tiny@v1")
-        assert "Stop the service and start it again" in output
-        assert call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"] == before
-        assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "more")
-        listed = call(f"{url}/api/v1/models")
-        assert before.startswith(listed["encoder"][:12])
-        assert "next start" in listed["models"][1]["note"]
-    with service(environment) as (url, said):
-        assert sum("1 documents encoded anew" in line for line in said) == 2
-        answer = call(f"{url}/api/v1/chat", question)
-        assert answer["model_versions"]["encoder"] != before
-        assert call(f"{url}/healthz")["status"] == "ok"
+        assert any("bank: 1 documents encoded with the new encoder" in line for line in said)
+        assert call(f"{url}/api/v1/chat", {"question": "lost card", "collection": "bank"})
         assert call(f"{url}/api/v1/models")["models"][1]["note"] == ""
-    assert "base build of tiny is current" in assistant(
-        environment, "models", "rollback", "encoder/tiny"
-    )
-    answer = json.loads(
-        assistant(environment, "ask", "lost card", "--collection", "bank", "--json").partition(
-            "\n}\n"
-        )[0]
-        + "\n}"
-    )
-    assert answer["model_versions"]["encoder"] == before
 
 
 def test_build_applies_an_encoder_of_the_registry(

@@ -11,11 +11,11 @@ import pytest
 import tiny_models as tiny
 import versions_support as support
 
-from assistant.errors import BusyError, InvalidInputError, ModelError, NotFoundError
+from assistant.errors import InvalidInputError, ModelError, NotFoundError
 from assistant.models.build import build_encoder
 from assistant.models.encoder import fingerprint
 from assistant.models.encoders import (
-    apply_encoder,
+    mark_applied,
     pending_encoder,
     service_running,
     services_running,
@@ -62,6 +62,14 @@ def served(settings: Settings) -> str:
     encoder = load_encoder(settings)
     encoder.close()
     return encoder.fingerprint
+
+
+def apply_encoder(settings: Settings) -> bool:
+    """Put the promoted encoder in force, as if all documents had been encoded with it."""
+    pending = pending_encoder(settings)
+    if pending is not None:
+        mark_applied(settings, pending[1])
+    return pending is not None
 
 
 def of(version: Version) -> str:
@@ -116,18 +124,6 @@ def test_the_setting_may_name_a_version(
             named(text)
 
 
-def test_a_damaged_encoder_is_not_applied(
-    settings: Settings, versions: tuple[Version, Version]
-) -> None:
-    one, _ = versions
-    store, base = ModelStore.of(settings), served(settings)
-    store.promote(one)
-    (one.folder / "int8" / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"encoder/tiny@v1 is damaged.*tokenizer.json"):
-        apply_encoder(settings)
-    assert served(settings) == base
-
-
 def test_an_encoder_damaged_since_says_what_to_do(
     settings: Settings, versions: tuple[Version, Version]
 ) -> None:
@@ -155,16 +151,12 @@ def test_the_version_whose_vectors_are_stored_is_kept(
         store.delete(two)
 
 
-def test_a_running_service_keeps_its_encoder(
-    settings: Settings, versions: tuple[Version, Version]
-) -> None:
-    ModelStore.of(settings).promote(versions[0])
+def test_a_service_counts_while_it_runs(settings: Settings) -> None:
     with service_running(settings):
         assert services_running(settings) == 1
-        with pytest.raises(BusyError, match="Stop the service and start it again"):
-            apply_encoder(settings)
+        with service_running(settings):
+            assert services_running(settings) == 2
     assert services_running(settings) == 0
-    assert apply_encoder(settings)
 
 
 def test_a_service_that_was_killed_does_not_count(settings: Settings) -> None:
