@@ -164,7 +164,8 @@ def outputs(model: TunedModel, items: Sequence[Tokenized], pad: int) -> list[Out
     device = next(model.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
     hidden = model.hidden_states(ids, mask)
-    found: dict[str, Tensor] = {"pooled": mean(hidden, mask)[:, None]}
+    first = any(spec.kind == "sequence" and spec.pooling == "first" for spec in model.specs)
+    found: dict[str, Tensor] = {"pooled": hidden[:, :1] if first else mean(hidden, mask)[:, None]}
     for spec in model.specs:
         logits = model.logits(hidden, mask, spec.name)
         found[spec.name] = logits if spec.kind == "token" else logits[:, None]

@@ -15,9 +15,10 @@ from indexes.types import FloatArray
 from training.data.rows import Row, TextPair
 from training.families import Families
 
-SAME_PASSAGE = 0.97
-"""Cosine from which two passages are taken to say the same, so that neither is held against the
-other's question. Vectors of the E5 family lie close together: unrelated texts have about 0.75."""
+SAME_PASSAGE = 0.1
+"""Two passages say the same, so that neither is held against the other's question, when they are
+this share of the usual distance apart. Absolute cosines mean nothing: with the E5 family unrelated
+texts have about 0.75, with others 0."""
 CUTOFF = 10
 _BLOCK = 512
 
@@ -54,6 +55,7 @@ class Passages:
         self.texts = tuple(distinct.values())
         self._encoder = encoder
         self._vectors = encoder.encode_passages(self.texts)
+        self._same = 1 - SAME_PASSAGE * _usual_distance(self._vectors)
         self._families = Families(known)
         self._members: dict[int, set[int]] = {}
         for place, family in enumerate(self._families.all_of(self.texts).tolist()):
@@ -63,13 +65,25 @@ class Passages:
         """Return the places of the passages known to match ``question``."""
         return frozenset(self._members.get(self._families.of(question), ()))
 
-    def candidates(self, questions: Iterable[str], top: int) -> list[Candidates]:
-        """Return the ``top`` nearest passages of each distinct question, itself left out."""
+    def places(self, rows: Iterable[TextPair]) -> list[int]:
+        """Return the places of the rows' own passages, in order."""
+        wanted = {folded(row.text_b) for row in rows}
+        return [place for place, text in enumerate(self.texts) if folded(text) in wanted]
+
+    def candidates(
+        self, questions: Iterable[str], top: int, among: Sequence[int] | None = None
+    ) -> list[Candidates]:
+        """Return the ``top`` nearest passages of each distinct question, itself left out.
+
+        ``among`` are the places to search, or all.
+        """
         asked = list({folded(question): question for question in questions}.values())
-        if not asked or not self.texts:
+        open_places = np.arange(len(self.texts)) if among is None else np.array(among, np.int64)
+        if not asked or not len(open_places):
             return []
         # One more than asked for: a question may stand among the passages itself.
-        near = _nearest(self._encoder.encode_queries(asked), self._vectors, top + 1)
+        queries = self._encoder.encode_queries(asked)
+        near = open_places[_nearest(queries, self._vectors[open_places], top + 1)]
         found = []
         for question, places in zip(asked, near.tolist(), strict=True):
             own = folded(question)
@@ -86,7 +100,7 @@ class Passages:
         return [
             place
             for place, most in zip(wrong, likeness.max(axis=1), strict=True)
-            if most < SAME_PASSAGE
+            if most < self._same
         ]
 
 
@@ -105,10 +119,13 @@ def with_negatives(
     """Return positive pairs, labelled so, and for each ``count`` drawn of its hard negatives.
 
     Negatives are drawn from the encoder's ``top`` nearest, not its very nearest alone, among which
-    unlabelled right answers crowd (Qu et al. 2021, arXiv:2010.08191, section 3.2).
+    unlabelled right answers crowd (Qu et al. 2021, arXiv:2010.08191, section 3.2). They are
+    passages of these very rows: one held out for a test and met as a negative only would be learnt
+    as one that never matches.
     """
     random = np.random.default_rng(seed)
-    found = {folded(c.question): c for c in passages.candidates((r.text_a for r in rows), top)}
+    asked, own = (row.text_a for row in rows), passages.places(rows)
+    found = {folded(c.question): c for c in passages.candidates(asked, top, own)}
     labelled = []
     for row in rows:
         labelled.append(TextPair(row.text_a, row.text_b, 1.0, row.group, row.source))
@@ -156,6 +173,15 @@ def reciprocal(order: Sequence[int], right: frozenset[int]) -> float:
 def folded(text: str) -> str:
     """Return ``text`` without differences of width, case and blanks."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _usual_distance(vectors: FloatArray) -> float:
+    """Return the median of 1 - cosine between different passages; 0 with fewer than two."""
+    few = vectors[:_BLOCK]
+    if len(few) < 2:
+        return 0.0
+    cosines = (few @ few.T)[np.triu_indices(len(few), 1)]
+    return float(1 - np.median(cosines))
 
 
 def _nearest(queries: FloatArray, passages: FloatArray, top: int) -> NDArray[np.int64]:
