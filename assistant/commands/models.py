@@ -240,7 +240,7 @@ def _report(settings: Settings, now: Version | ModelRef, before: int | None, as_
 
     ref = now.ref if isinstance(now, Version) else f"{now.task}/{now.name}"
     tenant = now.tenant if isinstance(now, Version) else SHARED_TENANT
-    waits = _apply(settings) if now.task == "encoder" else ""
+    waits = apply_promoted(settings) if now.task == "encoder" else ""
     if as_json:
         number = now.number
         data = {"model": ref, "tenant": tenant, "version": number, "before": before}
@@ -253,8 +253,8 @@ def _report(settings: Settings, now: Version | ModelRef, before: int | None, as_
         note(waits)
 
 
-def _apply(settings: Settings) -> str:
-    """Encode stored documents with the promoted encoder now; return why that must wait, if so."""
+def apply_promoted(settings: Settings) -> str:
+    """Put a promoted encoder in force now, with progress; return why that must wait, if it must."""
     from assistant.commands.common import open_runtime
     from assistant.commands.ingest import encode_anew
     from assistant.models.encoders import pending_encoder

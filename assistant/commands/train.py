@@ -22,6 +22,7 @@ from assistant.commands.common import (
     print_table,
     progress_bar,
 )
+from assistant.commands.models import apply_promoted
 from assistant.errors import ModelError
 from assistant.models.names import SHARED_TENANT
 
@@ -65,6 +66,9 @@ def command(
         outcome = running.run(
             wanted, settings, reporter, tenant=tenant, promote=promote, again=again
         )
+    if outcome.promoted and outcome.version.task == "encoder":
+        if waits := apply_promoted(settings):
+            note(waits)
     if as_json:
         print_json(running.describe(outcome))
     else:

@@ -94,7 +94,7 @@ def _export(passport: Passport) -> list[str]:
         rows += [(f"{device}: {what}", f"{value:.3g} ms") for what, value in timings.items()]
     rows += [(f"{device}: memory", f"{mb:,.0f} MB") for device, mb in passport.memory_mb.items()]
     if passport.size_bytes:
-        rows.append(("size on disk (int8)", size_text(passport.size_bytes)))
+        rows.append(("model file (int8)", size_text(passport.size_bytes)))
     return ["## Served model", "", *_table(("what", "value"), rows)] if rows else []
 
 

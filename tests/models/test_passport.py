@@ -112,7 +112,7 @@ def test_a_card_has_all_that_a_person_asks() -> None:
         "accuracy at least 0.9, measured 0.91, passed",
         "| parity: max_abs | 0.0123 |",
         "| cpu: 1 x 32 tokens | 3.25 ms |",
-        "| size on disk (int8) | 31.0 MB |",
+        "| model file (int8) | 31.0 MB |",
         "- 123,456 trainable parameters",
         "assistant train recipe.toml",
         "trained on tickets of 2025",
