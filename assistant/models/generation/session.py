@@ -6,6 +6,7 @@ that callers need no locks, a slow reader holds nobody up and no request waits f
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import queue
@@ -109,6 +110,8 @@ class DecoderSession:
         self._closed = False
         self._worker = threading.Thread(target=self._work, name="generator", daemon=True)
         self._worker.start()
+        # A thread inside the runtime while the process ends would crash it.
+        atexit.register(self.close)
 
     def generate(self, ids: tuple[int, ...], max_tokens: int, sampling: Sampling) -> TokenStream:
         """Return the tokens after ``ids`` as they come.
@@ -144,6 +147,7 @@ class DecoderSession:
 
     def close(self) -> None:
         """End every open request with an error and free the model."""
+        atexit.unregister(self.close)
         with self._wake:
             self._closed = True
             self._wake.notify()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +153,19 @@ def test_closing_ends_open_streams(exports: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="closed"):
         opened.generate(PROMPT, max_tokens=4)
     opened.close()
+
+
+def test_a_process_may_end_without_closing(exports: dict[str, Path]) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from assistant.models.generation.generator import open_generator\n"
+        "opened = open_generator(Path(sys.argv[1]))\n"
+        "stream = opened.stream('card', max_tokens=200)\n"
+        "next(iter(stream)); print('ending')\n"
+    )
+    command = [sys.executable, "-c", code, str(exports["int8"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ending\n", "")
 
 
 @pytest.fixture
