@@ -66,9 +66,9 @@ def command(
         outcome = running.run(
             wanted, settings, reporter, tenant=tenant, promote=promote, again=again
         )
-    if outcome.promoted and outcome.version.task == "encoder":
-        if waits := apply_promoted(settings):
-            note(waits)
+    serves_encoder = outcome.promoted and outcome.version.task == "encoder"
+    if serves_encoder and (waits := apply_promoted(settings)):
+        note(waits)
     if as_json:
         print_json(running.describe(outcome))
     else:
