@@ -1,10 +1,14 @@
-"""The log of all runs, on this machine only: one JSON line a run, and plots of how it went."""
+"""The log of all runs, on this machine only: one JSON line a run, and plots of how it went.
+
+``python -m training.experiments`` lists the runs.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,3 +152,28 @@ def _lines(path: Path) -> list[Mapping[str, Any]]:
         else:
             _log.warning("%s:%d is damaged and left out", path, number)
     return found
+
+
+def listing(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the runs as text, newest last: when, version, way of tuning, gate, seconds."""
+    lines = [("when", "version", "way", "seconds", "gate")]
+    lines += [
+        (
+            str(entry.get("when", "")),
+            str(entry.get("version", "")),
+            str(entry.get("method", "")),
+            f"{float(entry.get('train_seconds') or 0):.0f}",
+            str(entry.get("gate", "")),
+        )
+        for entry in entries
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False))
+        + f"  {line[4]}\n"
+        for line in lines
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(listing(history(Settings())))
