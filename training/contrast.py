@@ -62,6 +62,11 @@ class PairModel(TunedModel):
         super().__init__(weights, (), dropout=dropout, prompt_tokens=prompt_tokens)
         self.contrast = contrast
 
+    @property
+    def miner(self) -> TunedModel:
+        """The model that hard negatives are looked for with."""
+        return self
+
     def embed(self, texts: Texts) -> Tensor:
         """Return unit vectors float32 (texts, hidden)."""
         mask = texts["attention_mask"]

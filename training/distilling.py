@@ -175,6 +175,11 @@ class PairStudent(PairModel):
         super().__init__(weights, *args, **options)
         self._taught_by = (teacher, distil)
 
+    @property
+    def miner(self) -> TunedModel:
+        """The teacher: layers taken out of it find nothing before they are trained."""
+        return self._taught_by[0].model
+
     def forward(  # type: ignore[override]
         self, queries: Texts, candidates: Texts, families: Tensor, candidate_families: Tensor
     ) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from assistant.models.build.graph import build_graph
 from assistant.models.build.tokenizer import build_tokenizer
 from assistant.models.build.tuned import apply, keep_layers, read_tuned
 from assistant.models.build.weights import EncoderShape
-from assistant.models.loading import open_classifier
+from assistant.models.loading import open_classifier, open_reranker
 from assistant.models.session import CpuBackend
 from assistant.models.tokens import ModelTokenizer
 from tests.models.tiny_models import hugging_face_folder
@@ -212,6 +213,58 @@ def shuffle_labels(path: Path) -> None:
     labels = np.random.default_rng(1).permutation([row["intent"] for row in rows])
     lines = [f"{row['text']},{label}" for row, label in zip(rows, labels, strict=True)]
     path.write_text("text,intent\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+# --- reranker and texts without pairs ---------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_reranker_student_scores_as_its_teacher(base: Path, tmp_path: Path) -> None:
+    settings, path = tiny.settings(tmp_path), pairs_file(tmp_path, 60, labelled=True)
+    about = {"task": "reranker", "name": "tiny"}
+    teacher = with_changes(
+        pair_recipe(base, path, recipe=about, train={"epochs": 6}), {"gate.at_least": 0.0}
+    )
+    run(teacher, settings, Silent(), promote=True)
+    distil = {"teacher": "registry:reranker/tiny", "layers": 3, "alpha": 1.0}
+    student = with_changes(
+        pair_recipe(base, path, recipe={**about, "name": "small"}, train={"epochs": 25}),
+        {"distil": distil, "data.split.valid": 0.0},
+    )
+    outcome = run(student, settings, Silent())
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    pairs = [(row["q"], row["a"]) for row in rows]
+    scores = []
+    for name in ("tiny", str(outcome.version.folder)):
+        model = open_reranker(settings, name)
+        scores.append(model.score(pairs))
+        model.close()
+    assert np.std(scores[0]) > 0.1
+    assert np.corrcoef(scores[0], scores[1])[0, 1] > 0.8
+
+
+def test_texts_without_pairs_are_enough(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    lines = [
+        f"how {a} the {b} {n}" for n, (a, b) in enumerate(zip(WORDS, WORDS[::-1], strict=True))
+    ]
+    path.write_text("text\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    recipe = with_changes(
+        pair_recipe(base, path, distil={"teacher": str(base), "layers": 2, "alpha": 1.0}),
+        {"data.columns.text_a": "text", "data.columns.text_b": "text", "train.epochs": 2},
+    )
+    job = make_job(recipe, tiny.settings(tmp_path), Silent(), tmp_path / "run")
+    done = encoder.train(job)
+    losses = [line["loss"] for line in done.history if "loss" in line]
+    assert len(job.data.train) > 10
+    assert losses[-1] < losses[0]
+
+
+def test_hard_negatives_are_mined_with_the_teacher(base: Path, tmp_path: Path) -> None:
+    recipe = pair_recipe(base, pairs_file(tmp_path, 30), distil={"teacher": str(base), "layers": 2})
+    model = pair_student(make_job(recipe, tiny.settings(tmp_path), Silent(), tmp_path / "run"))
+    assert len(model.miner.encoder.encoder.layer) == 4
+    assert not any(parameter.requires_grad for parameter in model.miner.parameters())
 
 
 # --- parts -----------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def train(job: Job) -> Trained:
         raise InvalidInputError(
             f"gate.metric is {metric}; the validation pairs tell {', '.join(before)}."
         )
-    examples = make_examples(job, pairs, lambda items: encode(model, items))
+    examples = make_examples(job, pairs, lambda items: encode(model.miner, items))
     done = train_heads(
         job,
         model,
