@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assistant.runtime import Runtime
 
 LOOK_SECONDS = 1.0
-RETRY_SECONDS = 600.0
+RETRY_SECONDS = 60.0
 """A change that failed is tried again after this time, or when another version is promoted."""
 
 Pending = tuple[Version | None, Version | None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from assistant.errors import BusyError, ModelError
 from assistant.ingest import Ingestor
@@ -89,15 +90,21 @@ class EncoderSwitch:
 
         Returns False, having changed nothing, when documents changed since the last ``prepare``.
         """
-        if not self._same:
-            pairs = [
-                (live, self._copy_of(live)) for live in self._storage.catalog.all_collections()
-            ]
-            if not self._storage.writer.exchange(pairs, self._former):
-                return False
-            for live, copy in pairs:
-                self.knowledge.renamed(copy, live)
-        mark_applied(self._settings, self.version)
+        if self._same:
+            mark_applied(self._settings, self.version)
+            return True
+        exchange = self._storage.writer.exchange
+        pairs = [(live, self._copy_of(live)) for live in self._storage.catalog.all_collections()]
+        if not exchange(pairs, self._former):
+            return False
+        try:
+            mark_applied(self._settings, self.version)
+        except BaseException:
+            # Vectors and encoder must stay together: the disk refused, so all goes back.
+            exchange([_exchanged(live, copy, self._former) for live, copy in pairs], self._tenant)
+            raise
+        for live, copy in pairs:
+            self.knowledge.renamed(copy, live)
         return True
 
     def run(self, progress: Progress | None = None) -> list[IngestReport]:
@@ -140,3 +147,11 @@ class EncoderSwitch:
             # The encoder in force is damaged or gone: all the more reason to leave it.
             _log.warning("The encoder in force cannot be read: %s", error)
         return "unknown"
+
+
+def _exchanged(
+    live: CollectionRef, copy: CollectionRef, former: str
+) -> tuple[CollectionRef, CollectionRef]:
+    """Return the pair as it is called after the exchange, the copy in the first place."""
+    now_live = replace(copy, tenant=live.tenant, name=live.name)
+    return now_live, replace(live, tenant=former, name=copy.uid)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from assistant.errors import InvalidInputError, ModelError
+from assistant.errors import InvalidInputError, ModelError, StorageError
 from assistant.models.journal import APPLIED_FILE, read_applied, write_durably
 from assistant.models.manifest import ModelManifest, read_manifest
 from assistant.models.names import REGISTRY_PREFIX, ModelRef, parse_ref
@@ -94,12 +94,22 @@ def pending_encoder(settings: Settings) -> tuple[Version | None, Version | None]
 
 
 def mark_applied(settings: Settings, version: Version | None) -> None:
-    """Have every process that starts from now on serve this version (None: the base build)."""
+    """Have every process that starts from now on serve this version (None: the base build).
+
+    Raises StorageError when the disk refuses.
+    """
     ref = _ref(settings)
-    if ref is not None:
-        folder = ModelStore.of(settings).folder(_TASK, ref.name)
-        number = version.number if version else None
-        write_durably(folder / APPLIED_FILE, json.dumps({"version": number}) + "\n")
+    if ref is None:
+        return
+    path = ModelStore.of(settings).folder(_TASK, ref.name) / APPLIED_FILE
+    number = version.number if version else None
+    try:
+        write_durably(path, json.dumps({"version": number}) + "\n")
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}. The encoder in force stays; "
+            "make room, then promote again."
+        ) from error
 
 
 @contextmanager

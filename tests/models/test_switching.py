@@ -13,7 +13,7 @@ import pytest
 import tiny_models as tiny
 import versions_support as support
 
-from assistant import following
+from assistant import following, switching
 from assistant.errors import BusyError, ModelError
 from assistant.ingest import Ingestor
 from assistant.models.build import build_encoder
@@ -317,6 +317,31 @@ def test_a_document_that_cannot_be_encoded_stops_the_change(
     with pytest.raises(ModelError, match=r"1 documents of 'bank'.*3.md: the disk is odd"):
         runtime.apply_encoder()
     assert runtime.encoder.fingerprint == encoder
+    assert state(runtime) == before
+    expect_whole(runtime)
+
+
+def test_a_disk_that_refuses_the_last_step_leaves_all_as_it_was(
+    runtime: Runtime,
+    settings: Settings,
+    versions: list[Version],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, encoder = state(runtime), runtime.encoder.fingerprint
+    ModelStore.of(settings).promote(versions[0])
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(switching, "mark_applied", refuse)
+        with pytest.raises(OSError, match="No space"):
+            runtime.apply_encoder()
+    assert runtime.encoder.fingerprint == encoder
+    assert state(runtime) == before
+    expect_whole(runtime)
+    assert runtime.apply_encoder() == [], "all was encoded already"
+    assert runtime.encoder.fingerprint != encoder
     assert state(runtime) == before
     expect_whole(runtime)
 
