@@ -28,7 +28,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "lora": {},
     "adalora": {},
     "prompt": {},
-    "few_shot": {"data.per_label": 10, "train.epochs": 12, "train.batch_size": 64},
+    "few_shot": {"data.per_label": 10, "train.epochs": 6, "train.batch_size": 64},
     "zero_shot": {},
 }
 """What each way of tuning changes in the recipe, beside ``tuning.method``."""
