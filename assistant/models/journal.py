@@ -58,7 +58,8 @@ class Event:
     """One entry of the log. ``action``: added, promoted, rolled_back or deleted.
 
     ``version`` is the one acted upon (None: a rollback to no version of its own), ``before`` the
-    one current until then, ``override`` the reason given for passing over the gate.
+    one current until then, ``override`` the reason given for passing over the gate, ``steps`` the
+    versions that can be gone back to afterwards, oldest first.
     """
 
     time: str
@@ -68,6 +69,7 @@ class Event:
     before: int | None = None
     override: str | None = None
     gate: str = ""
+    steps: tuple[int | None, ...] | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Return the event as JSON values."""
@@ -184,8 +186,10 @@ def read_events(folder: Path) -> list[Event]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             data = json.loads(line)
-            events.append(Event(**{name: data[name] for name in Event.__slots__}))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            steps = data.get("steps")
+            values = {name: data[name] for name in Event.__slots__ if name != "steps"}
+            events.append(Event(**values, steps=None if steps is None else tuple(steps)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 f"{path}, line {number}, is damaged ({type(error).__name__}: {error}): restore the "
                 "file from a copy, or move it away to begin a new history."
@@ -227,16 +231,12 @@ def _line(data: Mapping[str, Any]) -> bytes:
 
 
 def replayed(events: Sequence[Event]) -> Pointer:
-    """Return the pointer these events lead to."""
-    pointer = Pointer()
-    for event in events:
-        if event.action == "promoted" and event.version is not None:
-            pointer = pointer.promoted(event.version)
-        elif event.action == "rolled_back" and pointer.before:
-            pointer = pointer.rolled_back()
-        elif event.action == "deleted" and event.version is not None:
-            pointer = pointer.without(event.version)
-    return pointer
+    """Return the pointer these events lead to: what the last one that moved it says."""
+    for event in reversed(events):
+        if event.steps is not None:
+            current = event.before if event.action == "deleted" else event.version
+            return Pointer(current, event.steps)
+    return Pointer()
 
 
 def pointer_or_replay(folder: Path) -> Pointer:

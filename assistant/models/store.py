@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class ModelStore:
 
     def versions(self, task: str, name: str, tenant: str = SHARED_TENANT) -> list[Version]:
         """Return the versions of a model, oldest first; empty when there is none."""
-        folder = self.folder(task, name, tenant)
+        folder, tenant = self.folder(task, name, tenant), valid_tenant(tenant)
         return [version_of(folder, tenant, task, name, number) for number in numbers_in(folder)]
 
     def version(self, task: str, name: str, number: int, tenant: str = SHARED_TENANT) -> Version:
@@ -127,7 +127,7 @@ class ModelStore:
 
     def current_or_none(self, task: str, name: str, tenant: str = SHARED_TENANT) -> Version | None:
         """As ``current``, but None when nothing is promoted."""
-        for owner in dict.fromkeys((tenant, SHARED_TENANT)):
+        for owner in dict.fromkeys((valid_tenant(tenant), SHARED_TENANT)):
             folder = self.folder(task, name, owner)
             number = read_pointer(folder).version
             if number is not None:
@@ -183,7 +183,7 @@ class ModelStore:
         failure nothing stays behind. Raises InvalidInputError for impossible names or passport,
         ModelError for a folder that is no version, StorageError when the disk refuses.
         """
-        home = self.folder(task, name, tenant)
+        home, tenant = self.folder(task, name, tenant), valid_tenant(tenant)
         if task == "encoder" and tenant != SHARED_TENANT:
             raise InvalidInputError(
                 f"An encoder cannot belong to tenant {tenant!r}: stored vectors of all tenants are "
@@ -210,8 +210,7 @@ class ModelStore:
                     incoming.rename(home / f"v{number}")
                 sync_folder(home)
             finally:
-                with suppress(OSError):
-                    shutil.rmtree(incoming, ignore_errors=True)
+                shutil.rmtree(incoming, ignore_errors=True)
         return version_of(home, tenant, task, name, number)
 
     def promote(self, version: Version, override: str | None = None) -> Version:
@@ -234,6 +233,7 @@ class ModelStore:
                     "serving it all the same with --override."
                 )
             before = pointer_or_replay(home)
+            after = before.promoted(version.number)
             if before.version != version.number:
                 event = new_event(
                     "promoted",
@@ -241,9 +241,10 @@ class ModelStore:
                     before=before.version,
                     override=reason if not passport.gate.passed else None,
                     gate=passport.gate.verdict(),
+                    steps=after.before,
                 )
                 with recorded(home, event):
-                    write_pointer(home, before.promoted(version.number))
+                    write_pointer(home, after)
             else:
                 write_pointer(home, before)  # mends a damaged one
         return version
@@ -265,14 +266,13 @@ class ModelStore:
             after = now.rolled_back()
             target = None
             if after.version is not None:
-                target = self.version(task, name, after.version, tenant)
-                self.check(target)
+                self.check(target := self.version(task, name, after.version, tenant))
             elif not self._serves_without(task, name, tenant):
                 raise InvalidInputError(
                     f"v{now.version} was the first version of {task}/{name} in use: there is "
                     "nothing to go back to. Promote another version instead."
                 )
-            event = new_event("rolled_back", after.version, before=now.version)
+            event = new_event("rolled_back", after.version, before=now.version, steps=after.before)
             with recorded(home, event):
                 write_pointer(home, after)
         return target
@@ -292,8 +292,10 @@ class ModelStore:
                     f"{version.ref} made the stored vectors: run `assistant build` first, which "
                     "encodes the documents anew with the encoder promoted since."
                 )
-            with recorded(home, new_event("deleted", version.number, before=now.version)):
-                write_pointer(home, now.without(version.number))
+            after = now.without(version.number)
+            event = new_event("deleted", version.number, before=after.version, steps=after.before)
+            with recorded(home, event):
+                write_pointer(home, after)
                 # Its name goes first, so that a version is there whole or not at all.
                 gone = home / f"{_INCOMING}{uuid.uuid4().hex}"
                 version.folder.rename(gone)
@@ -319,11 +321,9 @@ class ModelStore:
 
         Reads every byte. ``task``, ``name``, ``tenant`` narrow what is checked.
         """
-        found = []
-        for model in self.models(task=task, tenant=tenant):
-            if name is None or model.name == name:
-                found += list(model_problems(model))
-        return found
+        models = self.models(task=task, tenant=tenant)
+        wanted = [model for model in models if name in (None, model.name)]
+        return [problem for model in wanted for problem in model_problems(model)]
 
     # --- inside ------------------------------------------------------------------------------
 

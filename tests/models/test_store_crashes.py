@@ -144,6 +144,7 @@ def test_a_process_killed_at_any_moment_leaves_a_registry_that_serves(
         newest = store.add(built, task="intent", name="bank", passport=support.PASSPORT)
         store.promote(newest)
         assert store.current("intent", "bank") == newest
+        assert store.verify() == [], "a change that succeeds clears up after one that did not"
         assert not list(home.glob(".incoming*"))
     numbers = [e.version for e in store.history("intent", "bank") if e.action == "added"]
     assert len(set(numbers)) == len(numbers), "a number was given twice"
@@ -239,12 +240,41 @@ def test_a_pointer_with_impossible_values_is_damaged(tmp_path: Path, data: objec
 
 
 def test_the_log_leads_to_the_pointer(tmp_path: Path) -> None:
-    log(tmp_path, ("added", 1), ("promoted", 1), ("added", 2), ("promoted", 2), ("promoted", 3))
-    assert replayed(read_events(tmp_path)) == Pointer(3, (None, 1, 2))
-    log(tmp_path, ("rolled_back", 2))
-    assert replayed(read_events(tmp_path)) == Pointer(2, (None, 1))
-    log(tmp_path, ("promoted", 1), ("promoted", 2), ("deleted", 1))
-    assert replayed(read_events(tmp_path)) == Pointer(2, (None,))
+    assert replayed(read_events(tmp_path)) == Pointer()
+    now = Pointer()
+    for number in (1, 2, 3):
+        log(tmp_path, ("added", number))
+        after = now.promoted(number)
+        with recorded(tmp_path, new_event("promoted", number, steps=after.before)):
+            now = after
+    assert replayed(read_events(tmp_path)) == now == Pointer(3, (None, 1, 2))
+    now = now.rolled_back()
+    with recorded(tmp_path, new_event("rolled_back", 2, before=3, steps=now.before)):
+        pass
+    assert replayed(read_events(tmp_path)) == now == Pointer(2, (None, 1))
+    now = now.promoted(1).promoted(2).without(1)
+    assert now == Pointer(2, (None,)), "2 on both sides of the deleted 1 is one step, not two"
+    with recorded(tmp_path, new_event("deleted", 1, before=2, steps=now.before)):
+        pass
+    assert replayed(read_events(tmp_path)) == now
+
+
+def test_a_lost_pointer_comes_back_from_the_log(store: ModelStore, built: Path) -> None:
+    versions = [
+        store.add(built, task="intent", name="bank", passport=support.PASSPORT) for _ in range(3)
+    ]
+    for version in versions:
+        store.promote(version)
+    pointer = versions[0].folder.parent / POINTER_FILE
+    whole = json.loads(pointer.read_text())
+    pointer.write_text("{")
+    store.promote(versions[2])
+    mended = json.loads(pointer.read_text())
+    assert {**mended, "changed": ""} == {**whole, "changed": ""}
+    pointer.unlink()
+    assert [problem.ref for problem in store.verify()] == ["intent/bank"]
+    store.promote(versions[2])
+    assert store.verify() == []
 
 
 def test_a_user_without_a_name_is_recorded_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
