@@ -32,6 +32,14 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "zero_shot": {},
 }
 """What each way of tuning changes in the recipe, beside ``tuning.method``."""
+_UNTOUCHED = {"tuning.method": "top_layers", "train.max_steps": 1, "train.learning_rate": 1e-12}
+PAIR_WAYS: Mapping[str, Mapping[str, Any]] = {
+    "few_shot": {"tuning.method": "full", "data.max_rows": 50},
+    "zero_shot": _UNTOUCHED,
+}
+"""The same for encoders and rerankers, which have no labels to contrast or describe: few-shot is
+50 pairs; zero-shot is the base as it is, exported and measured like all others (a step of a rate
+below what float32 can add)."""
 LABELS = {
     "full": "full",
     "top_layers": "top 2 layers",
@@ -41,12 +49,13 @@ LABELS = {
     "few_shot": "few-shot (10 a label)",
     "zero_shot": "zero-shot",
 }
+PAIR_LABELS = {"few_shot": "full, 50 pairs", "zero_shot": "base, untouched"}
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one way of tuning reached on the split that its gate judges, and what it cost.
+    """What one ``way`` of tuning (in words) reached on the split its gate judges, and what it cost.
 
     ``saved_bytes`` is the size of ``tuned.safetensors``: what is kept and shipped beside the base.
     """
@@ -96,11 +105,11 @@ def compare(recipe: Recipe, settings: Settings, ways: Sequence[str]) -> tuple[st
         raise InvalidInputError(f"There is no way of tuning {unknown[0]!r}; ways: {_listed(WAYS)}.")
     results, metric = [], ""
     for way in ways:
-        _log.info("%s: %s", recipe.recipe.name, LABELS[way])
+        _log.info("%s: %s", recipe.recipe.name, way)
         try:
             outcome = run(recipe_for(recipe, way), settings, Silent())
         except AssistantError as error:
-            _log.warning("%s is left out: %s", LABELS[way], error)
+            _log.warning("%s is left out: %s", way, error)
             continue
         metric, result = read_result(way, outcome.version)
         results.append(result)
@@ -113,20 +122,24 @@ def recipe_for(recipe: Recipe, way: str) -> Recipe:
     """Return the recipe with one way of tuning, under a name of its own."""
     name = f"{recipe.recipe.name}-{way.replace('_', '-')}"
     changes = {"recipe.name": name, "tuning.method": way, "gate.beat_current": False}
-    return with_changes(recipe, {**changes, **WAYS[way]})
+    pairs = recipe.recipe.task in ("encoder", "reranker")
+    own = PAIR_WAYS.get(way, WAYS[way]) if pairs else WAYS[way]
+    return with_changes(recipe, {**changes, **own})
 
 
 def read_result(way: str, version: Version) -> tuple[str, Result]:
     """Return the metric of a version's gate and what the version reached and cost."""
     passport = version.passport()
     saved = (version.folder / "tuned.safetensors").stat().st_size
+    learned = way != "zero_shot"
+    pairs = passport.task in ("encoder", "reranker")
     return passport.gate.metric, Result(
-        way,
+        PAIR_LABELS.get(way, LABELS[way]) if pairs else LABELS[way],
         _judged(passport),
-        passport.trainable_parameters,
-        passport.train_seconds,
+        passport.trainable_parameters * learned,
+        passport.train_seconds * learned,
         saved,
-        passport.data.rows.get("train", 0),
+        passport.data.rows.get("train", 0) * learned,
     )
 
 
@@ -137,8 +150,8 @@ def table(results: Sequence[Result], metric: str) -> str:
         "| saved |\n|---|---|---:|---:|---:|---:|\n"
     )
     return head + "".join(
-        f"| {LABELS[r.way]} | {r.value.value:.3f} [{r.value.low:.3f}, {r.value.high:.3f}] "
-        f"| {0 if r.way == 'zero_shot' else r.rows:,} | {r.trainable:,} | {r.seconds:.0f} "
+        f"| {r.way} | {r.value.value:.3f} [{r.value.low:.3f}, {r.value.high:.3f}] "
+        f"| {r.rows:,} | {r.trainable:,} | {r.seconds:.0f} "
         f"| {_size(r.saved_bytes)} |\n"
         for r in results
     )
@@ -155,7 +168,7 @@ def plot(results: Sequence[Result], metric: str, title: str, path: Path) -> Path
     ]
     for panel, (label, values, colour) in zip(panels, bars, strict=True):
         panel.barh(rows, values, color=colour, height=0.6)
-        panel.set_yticks(rows, [LABELS[r.way] for r in results] if panel is panels[0] else [])
+        panel.set_yticks(rows, [r.way for r in results] if panel is panels[0] else [])
         panel.invert_yaxis()
         panel.grid(visible=False)
         panel.set_title(label, loc="left", fontsize=10)

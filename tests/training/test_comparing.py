@@ -42,7 +42,7 @@ def test_each_way_is_a_version_and_is_run_once(base: Path, tmp_path: Path) -> No
     metric, results = compare(wanted, settings, ["lora", "zero_shot", "prompt"])
     assert metric == "test.accuracy"
     lora, zero, prompt = results
-    assert (lora.way, zero.way, prompt.way) == ("lora", "zero_shot", "prompt")
+    assert (lora.way, zero.way, prompt.way) == ("LoRA", "zero-shot", "prompt")
     assert zero.trainable == 0
     assert 0 < prompt.trainable < lora.trainable
     assert lora.saved_bytes > zero.saved_bytes > 0
@@ -66,7 +66,7 @@ def test_a_way_that_cannot_run_is_left_out(
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(comparing.WAYS, "top_layers", {"tuning.layers": 9})  # type: ignore[arg-type]
         _, results = compare(wanted, tiny.settings(tmp_path), ["top_layers", "zero_shot"])
-    assert [result.way for result in results] == ["zero_shot"]
+    assert [result.way for result in results] == ["zero-shot"]
     assert "left out" in caplog.text
 
 
@@ -78,9 +78,36 @@ def test_the_settings_of_a_way_reach_its_recipe(base: Path, tmp_path: Path) -> N
     assert few.tuning.method == "few_shot"
 
 
+def test_pairs_have_ways_of_their_own(base: Path, tmp_path: Path) -> None:
+    """The base as it is stands for zero-shot: nothing is saved that differs from it."""
+    lines = ["question,answer"]
+    lines += [
+        f"what is the fee {word} {n},the fee of {word} is {n}" for n, word in enumerate(tiny.WORDS)
+    ]
+    (tmp_path / "faq.csv").write_text("\n".join(lines), encoding="utf-8")
+    data = {
+        "root": str(tmp_path),
+        "train": "faq.csv",
+        "columns": {"text_a": "question", "text_b": "answer"},
+        "split": {"valid": 0.2, "test": 0.3},
+        "dedupe": {"near": False},
+        "leaks": {"near": False},
+        "licence": "CC0-1.0",
+    }
+    about = {"task": "encoder", "name": "faq", "seed": 5}
+    wanted = tiny.recipe(
+        base, "encoder", recipe=about, data=data, export={"max_loss": 1.0}, train={"epochs": 1}
+    )
+    metric, (untouched, lora) = compare(wanted, tiny.settings(tmp_path), ["zero_shot", "lora"])
+    assert metric == "test.mrr_at_10"
+    assert untouched.way == "base, untouched"
+    assert (untouched.trainable, untouched.rows) == (0, 0)
+    assert untouched.saved_bytes < 2000 < lora.saved_bytes
+
+
 RESULTS = [
     Result("full", Figure(0.9, 0.88, 0.92, 500), 21_000_000, 120.0, 85_000_000, 3000),
-    Result("zero_shot", Figure(0.5, 0.45, 0.55, 500), 0, 0.4, 120_000, 3000),
+    Result("zero-shot", Figure(0.5, 0.45, 0.55, 500), 0, 0.4, 120_000, 0),
 ]
 
 
