@@ -27,6 +27,8 @@ MAX_SHINGLES = 1024
 
 _UNITS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]|[^\W_]+")
 _HAN_FROM = "\u3400"
+_HAN_BIT = 1 << 33
+_BLOCK_UNITS = 1 << 20
 # What punctuation must survive in numbers: "-5%" is not "5", "1.5" is not "15".
 _SIGN = re.compile(r"(?<![\w.])[-−](?=\d)")
 _POINT = re.compile(r"(?<=\d)\.(?=\d)")
@@ -94,35 +96,78 @@ class Shingles:
         return common / (len(a) + len(b) - common)
 
 
+class _Codes(dict[str, int]):
+    """A number for each unit, the same in every run; that of a Han character has a bit more."""
+
+    def __missing__(self, unit: str) -> int:
+        code = zlib.crc32(unit.encode("utf-8", "surrogatepass"))
+        if len(unit) == 1 and unit >= _HAN_FROM:
+            code |= _HAN_BIT
+        self[unit] = code
+        return code
+
+
 def shingle(texts: Sequence[str]) -> Shingles:
     """Cut texts into shingles: 3 characters where Han prevails, else 2 words; hash each.
 
-    Shorter texts are one shingle. Texts are compared folded for case and width; traditional and
-    simplified characters count as different here (``folded`` unites them).
+    Shorter texts are one shingle. Case, width and traditional or simplified characters do not
+    count.
     """
-    cache_: dict[str, int] = {}
-    arrays = [_shingle_one(text, cache_) for text in texts]
-    starts = np.zeros(len(arrays) + 1, dtype=np.int64)
-    np.cumsum([len(array) for array in arrays], out=starts[1:])
-    hashes = np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.uint64)
-    return Shingles(hashes, starts)
+    codes = _Codes()
+    counts: list[IndexArray] = []
+    hashes: list[HashArray] = []
+    block: list[int] = []
+    lengths: list[int] = []
+    for text in texts:
+        plain = unicodedata.normalize("NFKC", text).casefold()
+        units = _UNITS.findall(plain if plain.isascii() else _analyzer().simplify(plain))
+        block.extend(map(codes.__getitem__, units))
+        lengths.append(len(units))
+        if len(block) > _BLOCK_UNITS:
+            _shingle_block(block, lengths, hashes, counts)
+            block, lengths = [], []
+    _shingle_block(block, lengths, hashes, counts)
+    starts = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(np.concatenate(counts), out=starts[1:])
+    return Shingles(np.concatenate(hashes), starts)
 
 
-def _shingle_one(text: str, cache_: dict[str, int]) -> HashArray:
-    units = _UNITS.findall(unicodedata.normalize("NFKC", text).casefold())
-    if not units:
-        return np.zeros(0, dtype=np.uint64)
-    for unit in units:
-        if unit not in cache_:
-            cache_[unit] = zlib.crc32(unit.encode("utf-8", "surrogatepass"))
-    codes = np.array([cache_[unit] for unit in units], dtype=np.uint64)
-    han = sum(len(unit) == 1 and unit >= _HAN_FROM for unit in units)
-    size = min(HAN_SHINGLE if 2 * han > len(units) else WORD_SHINGLE, len(units))
-    count = len(units) - size + 1
-    hashes = np.zeros(count, dtype=np.uint64)
-    for offset in range(size):
-        hashes = _mix(hashes + codes[offset : offset + count])
-    return np.unique(hashes)[:MAX_SHINGLES]
+def _shingle_block(
+    units: list[int], lengths: list[int], hashes: list[HashArray], counts: list[IndexArray]
+) -> None:
+    """Hash the shingles of several texts at once; append hashes and how many each text has."""
+    codes = np.array(units, dtype=np.uint64)
+    length = np.array(lengths, dtype=np.int64)
+    text = np.repeat(np.arange(len(length)), length)
+    first = np.cumsum(length) - length
+    han = np.bincount(text[codes >= _HAN_BIT], minlength=len(length))
+    size = np.minimum(np.where(2 * han > length, HAN_SHINGLE, WORD_SHINGLE), length)
+    # A shingle begins at every unit that has enough units of its text from there on.
+    begins = np.flatnonzero(np.arange(len(codes)) - first[text] <= (length - size)[text])
+    values = np.zeros(len(begins), dtype=np.uint64)
+    for offset in range(max(HAN_SHINGLE, WORD_SHINGLE)):
+        reach = size[text[begins]] > offset
+        values[reach] = _mix(values[reach] + codes[begins[reach] + offset])
+    _append_distinct(values, text[begins], len(length), hashes, counts)
+
+
+def _append_distinct(
+    values: HashArray,
+    text: IndexArray,
+    texts: int,
+    hashes: list[HashArray],
+    counts: list[IndexArray],
+) -> None:
+    """Sort the hashes within each text, drop repeats, keep the least ``MAX_SHINGLES``."""
+    order = np.lexsort((values, text))
+    values, text = values[order], text[order]
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = (values[1:] != values[:-1]) | (text[1:] != text[:-1])
+    values, text = values[new], text[new]
+    count = np.bincount(text, minlength=texts)
+    rank = np.arange(len(values)) - (np.cumsum(count) - count)[text]
+    hashes.append(values[rank < MAX_SHINGLES])
+    counts.append(np.minimum(count, MAX_SHINGLES).astype(np.int64))
 
 
 def _mix(values: HashArray) -> HashArray:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from assistant.tables import clean_text
+from training.data.masking import mask_personal_data
+from training.data.spec import PersonalData
 
 SHOWN_CHARS = 500
 
@@ -26,10 +29,12 @@ class RowProblem(Exception):
 class Ledger:
     """Counts of dropped rows by reason (each also a line of ``path``), of repairs, and warnings.
 
-    A line of the file holds source, reason, detail and the first 500 characters of the text.
+    A line of the file holds source, reason, detail and the first 500 characters of the text, with
+    personal data of the kinds in ``mask`` masked as in the rows that are kept.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, mask: Sequence[PersonalData] = ()) -> None:
+        self._mask = tuple(mask)
         self.rejected: Counter[str] = Counter()
         self.repairs: Counter[str] = Counter()
         self.warnings: list[str] = []
@@ -55,9 +60,14 @@ class Ledger:
             return
         line = {"source": source, "reason": reason}
         if detail:
-            line["detail"] = detail[:SHOWN_CHARS]
-        line["text"] = clean_text(text[:SHOWN_CHARS])
+            line["detail"] = self._shown(detail)
+        line["text"] = self._shown(text)
         self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _shown(self, text: str) -> str:
+        # A little more than is shown is masked, so that no number is cut before it is known.
+        masked, _ = mask_personal_data(text[: SHOWN_CHARS + 100], self._mask)
+        return clean_text(masked[:SHOWN_CHARS])
 
     def mend(self, what: str, count: int = 1) -> None:
         """Count repairs."""

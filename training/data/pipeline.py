@@ -65,7 +65,7 @@ def prepare(spec: DataSpec, kind: Kind, folder: Path, progress: Progress | None 
     before = load_prepared(target, kind)
     if before is not None:
         return before
-    with writing(target) as work, Ledger(work / REJECTED) as ledger:
+    with writing(target) as work, Ledger(work / REJECTED, mask=spec.normalise.mask) as ledger:
         run = _Run(spec, kind, ledger, progress or (lambda stage, done: None), work)
         rows, card, report = run.run(sources)
         write_prepared(work, rows, card, report)
@@ -312,9 +312,12 @@ class _Run:
     def _paired(self, splits: dict[str, list[Row]]) -> dict[str, list[Row]]:
         if self.read_kind == self.kind:
             return splits
-        rules, seed = self.spec.pairing, self.spec.split.seed
+        seed, most = self.spec.split.seed, self.spec.pairing.per_label
+        train = max(len(splits["train"]), 1)
         return {
-            name: list(same_label_pairs(rows, rules, seed=seed)) for name, rows in splits.items()
+            # Evaluation sets get their share of the pairs, not as many as train.
+            name: list(same_label_pairs(rows, -(-most * len(rows) // train), seed=seed))
+            for name, rows in splits.items()
         }
 
     # --- the card

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 Kind = Literal["classify", "pairs", "tag", "read", "text", "chat"]
@@ -180,25 +180,36 @@ def row_labels(row: Row) -> tuple[str, ...]:
 
 def row_dict(row: Row) -> dict[str, Any]:
     """Return a row as plain values for JSON; ``row_from_dict`` reads it back."""
-    value = asdict(row)
+    value = _values(row)
     if not value["extra"]:
         del value["extra"]
     return value
 
 
+def _values(row: Row) -> dict[str, Any]:
+    """Return the fields by name. (``dataclasses.asdict`` copies every token: 50 times slower.)"""
+    value = {field.name: getattr(row, field.name) for field in fields(row)}
+    match row:
+        case ReadingExample():
+            value["answers"] = [{"text": a.text, "start": a.start} for a in row.answers]
+        case ChatExample():
+            value["messages"] = [{"role": m.role, "content": m.content} for m in row.messages]
+    return value
+
+
 def row_from_dict(kind: Kind, value: Mapping[str, Any]) -> Row:
     """Return the row ``row_dict`` wrote. Raises ``KeyError`` or ``TypeError`` if it did not."""
-    fields = dict(value)
-    fields["extra"] = tuple((str(k), str(v)) for k, v in fields.get("extra", ()))
+    found = dict(value)
+    found["extra"] = tuple((str(k), str(v)) for k, v in found.get("extra", ()))
     for name, convert in _CONVERT.items():
-        if name in fields:
-            fields[name] = convert(fields[name])
-    return ROW_TYPES[kind](**fields)
+        if name in found:
+            found[name] = convert(found[name])
+    return ROW_TYPES[kind](**found)
 
 
 def row_hash(row: Row) -> str:
     """Return the SHA-256 of what a row teaches: everything but its source and kept columns."""
-    value = asdict(row)
+    value = _values(row)
     del value["source"], value["extra"]
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from training.data.ledger import Ledger
 from training.data.rows import LabelledText, Row, TextPair, row_hash, row_labels, row_texts
-from training.data.spec import Pairing
 
 
 def draw(row: Row, seed: int) -> str:
@@ -50,10 +49,10 @@ def _keep(rows: Sequence[Row], kept: set[int], ledger: Ledger, reason: str) -> l
     return [row for position, row in enumerate(rows) if position in kept]
 
 
-def same_label_pairs(rows: Sequence[Row], rules: Pairing, *, seed: int) -> list[TextPair]:
+def same_label_pairs(rows: Sequence[Row], limit: int, *, seed: int) -> list[TextPair]:
     """Pair texts of one label: each with the next in a drawn order, then the one after, and so on.
 
-    At most ``rules.per_label`` pairs a label, so that frequent labels do not crowd out the others.
+    At most ``limit`` pairs a label, so that frequent labels do not crowd out the others.
     """
     members: dict[str, list[LabelledText]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: draw(row, seed)):
@@ -66,7 +65,7 @@ def same_label_pairs(rows: Sequence[Row], rules: Pairing, *, seed: int) -> list[
         count = 0
         for step in range(1, len(texts)):
             for position in range(len(texts) - step):
-                if count == rules.per_label:
+                if count == limit:
                     break
                 first, second = texts[position], texts[position + step]
                 source = f"{first.source} + {second.source}"

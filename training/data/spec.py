@@ -38,8 +38,9 @@ class Columns(_Strict):
 
     ``text`` may name several columns, joined by a line break. ``record`` renders the named columns
     (or the one column that holds an object; ``"*"`` = all that play no other part) as a text.
-    ``text_b`` and ``label`` may hold lists, or be cut at ``separator``. ``keep`` names columns that
-    go along with the row in ``extra``.
+    ``text_b`` and ``label`` may hold lists, or be cut at ``separator``. ``label`` is "label" where
+    nothing else is said; pairs without such a column are positive pairs, and ``label = ""`` makes
+    them so. ``keep`` names columns that go along with the row in ``extra``, as they are.
     """
 
     text: Names = ("text",)

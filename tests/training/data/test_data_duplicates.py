@@ -96,6 +96,12 @@ def test_texts_without_letters_are_no_near_duplicates():
     assert len(near_pairs(["one text"], threshold=0.5).first) == 0
 
 
+def test_traditional_and_simplified_texts_are_near():
+    first = "請問我的信用卡帳單應該在每個月的什麼時候繳費才不會逾期"
+    second = "请问我的信用卡帐单应该在每个月的什么时候缴费才不会逾期呢"
+    assert near_pairs([first, second], threshold=0.85).similarity[0] > 0.9
+
+
 def test_long_texts_are_compared_by_a_sketch():
     draw = random.Random(1)
     words = [f"w{i}" for i in range(5000)]

@@ -73,6 +73,18 @@ def test_every_row_is_kept_or_written_down(data, out):
     assert "200 characters" in long["detail"] and long["source"] == "train.csv:64"
 
 
+def test_dropped_rows_are_masked_too(data, out):
+    mobile = "13812345678"
+    rows = [*topic_rows(20), (f"call {mobile}", ""), (f"{'x ' * 300}{mobile} a@b.com", "card")]
+    write_csv(data / "train.csv", ["text", "label"], rows)
+    rules = {"mask": ["phone", "email"], "max_chars": 500}
+    prepared = prepare(spec_of(data, normalise=rules), "classify", out)
+    assert prepared.card.removed == {"no label": 1, "text too long": 1}
+    for path in prepared.folder.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert mobile not in text and "a@b.com" not in text, path.name
+
+
 def test_a_cell_of_five_megabytes_is_rejected_and_listed(data, out):
     rows = [*topic_rows(20), ("word " * 1_048_576, "card")]
     write_csv(data / "train.csv", ["text", "label"], rows)

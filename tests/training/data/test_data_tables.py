@@ -92,8 +92,11 @@ def test_pairs_with_and_without_labels(tmp_path):
     labelled = read_all(spec_of(tmp_path, columns={"label": "label"}), "pairs", ledger)
     assert [row.label for row in labelled] == [1.0, 0.25, 1.0]
     assert ledger.rejected == {"not a match value": 1, "no label": 1}
-    positive = read_all(spec_of(tmp_path), "pairs")
+    assert read_all(spec_of(tmp_path), "pairs") == labelled, "a column named label is one"
+    positive = read_all(spec_of(tmp_path, columns={"label": ""}), "pairs")
     assert len(positive) == 5 and positive[0] == TextPair("a", "b", None, "", "train.csv:2")
+    write_csv(tmp_path / "train.csv", ["text_a", "text_b"], [["a", "b"]])
+    assert read_all(spec_of(tmp_path), "pairs")[0].label is None
 
 
 def test_a_list_of_paraphrases_gives_a_pair_each(tmp_path):

@@ -21,6 +21,7 @@ from training.data.spec import DataSpec
 
 Values = Mapping[str, Any]
 
+DEFAULT_LABEL = "label"
 _LIKELY_ENCODING = re.compile(r"is not valid|lone surrogate")
 _TRUE = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 
@@ -131,7 +132,7 @@ def labels_of(values: Values, spec: DataSpec) -> tuple[str, ...]:
     Raises ``RowProblem``: no label or several where the set is not multi-label, or a label that is
     not in the closed set ``spec.labels``.
     """
-    name = spec.columns.label or "label"
+    name = spec.columns.label or DEFAULT_LABEL
     separator = spec.separator if spec.multi_label else None
     return rename_labels(texts_of(cell(values, name), name, separator), spec)
 
@@ -155,10 +156,16 @@ def rename_labels(found: Sequence[str], spec: DataSpec) -> tuple[str, ...]:
 
 
 def match_of(values: Values, spec: DataSpec) -> float | None:
-    """Return the label of a pair in [0, 1]; None where the spec names no label column."""
-    if spec.columns.label is None:
+    """Return the label of a pair in [0, 1]; None where there is no column of labels.
+
+    Without a word in the spec, a column named ``label`` is one: taking it for positive pairs would
+    teach that what does not match does.
+    """
+    name = spec.columns.label
+    if name == "" or (name is None and column_key(DEFAULT_LABEL) not in values):
         return None
-    raw = text_of(cell(values, spec.columns.label), spec.columns.label).strip()
+    name = name or DEFAULT_LABEL
+    raw = text_of(cell(values, name), name).strip()
     raw = spec.label_map.get(raw, raw)
     if not raw:
         raise RowProblem("no label")

@@ -10,6 +10,7 @@ from assistant.errors import InvalidInputError
 from assistant.tables import column_key
 from training.data.ledger import Ledger, RowProblem
 from training.data.readers.cells import (
+    DEFAULT_LABEL,
     Table,
     Values,
     cell,
@@ -38,7 +39,9 @@ ROLES = {"human": "user", "customer": "user", "gpt": "assistant", "agent": "assi
 def read_table(path: Path, kind: Kind, spec: DataSpec, ledger: Ledger) -> Iterator[Row]:
     """Yield the rows of one table. Raises ``InvalidInputError`` for a missing column."""
     build, needed, known = _PLANS[kind](spec)
-    table = Table(path, spec, ledger, needed=needed, known=(*known, spec.columns.group))
+    optional = (DEFAULT_LABEL,) if kind == "pairs" and spec.columns.label is None else ()
+    known = (*known, spec.columns.group)
+    table = Table(path, spec, ledger, needed=needed, known=known, optional=optional)
     for source, values in table.rows():
         try:
             yield from build(source, values, spec)
@@ -51,7 +54,7 @@ Plan = tuple[Build, tuple[str, ...], tuple[str | None, ...]]
 
 
 def _classify(spec: DataSpec) -> Plan:
-    label = spec.columns.label or "label"
+    label = spec.columns.label or DEFAULT_LABEL
     if spec.multi_label:  # a row without the column has none of the labels
         return _labelled, _text_columns(spec), (label,)
     return _labelled, (*_text_columns(spec), label), ()
@@ -163,7 +166,9 @@ def _main_text(values: Values, spec: DataSpec) -> str:
 def _record_text(values: Values, spec: DataSpec) -> str:
     columns = spec.columns
     if columns.record == ("*",):
-        taken = {column_key(n) for n in (columns.label or "label", columns.group, columns.id) if n}
+        taken = {
+            column_key(n) for n in (columns.label or DEFAULT_LABEL, columns.group, columns.id) if n
+        }
         taken.update(column_key(name) for name in columns.keep)
         return render_record({key: v for key, v in values.items() if key not in taken})
     if len(columns.record) == 1 and isinstance(cell(values, columns.record[0]), dict):
