@@ -1,4 +1,4 @@
-"""What distillation bought: the student beside its teacher, both as they are served."""
+"""What training bought: a model beside its base or its teacher, both as they are served."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from assistant.models.build.tuned import TunedWeights
 from assistant.models.build.tuned_build import build_tuned
-from assistant.models.manifest import read_manifest
+from assistant.models.manifest import MANIFEST_FILE, read_manifest
 from assistant.models.names import parse_ref
 from assistant.models.registry import MODEL_FILE
 from assistant.models.session import CpuBackend, Tokens
@@ -36,7 +36,7 @@ def beside_teacher(
     milliseconds a text takes on one core, the two taking turns.
     """
     rows, split = (job.data.test, "test") if job.data.test else (job.data.valid, "valid")
-    own = teacher_folder(job)
+    own = served_folder(load_teacher(job), job)
     figures = dict(trained.figures)
     if rows:
         job.reporter.stage(f"measuring the teacher on {len(rows)} rows")
@@ -49,17 +49,17 @@ def beside_teacher(
     return replace(trained, figures=figures)
 
 
-def teacher_folder(job: Job) -> Path:
-    """Return the teacher's int8 model: its version's, or one built of a base into the run."""
-    teacher = load_teacher(job)
-    if teacher.parent is None:
-        folder = job.folder / "teacher"
+def served_folder(base: Base, job: Job) -> Path:
+    """Return a base's int8 model: its version's, or one built into the run's folder."""
+    if base.reference:
+        wanted = parse_ref(base.reference)
+        store = ModelStore.of(job.settings)
+        return store.version(wanted.task, wanted.name, wanted.number or 0).part("int8")
+    folder = job.folder / "base" / "int8"
+    if not (folder / MANIFEST_FILE).is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        build_tuned(untouched(teacher), teacher.original, folder)
-        return folder
-    wanted = parse_ref(teacher.reference)
-    store = ModelStore.of(job.settings)
-    return store.version(wanted.task, wanted.name, wanted.number or 0).part("int8")
+        build_tuned(untouched(base), base.original, folder)
+    return folder
 
 
 def untouched(base: Base) -> TunedWeights:

@@ -65,6 +65,7 @@ def test_a_student_must_be_smaller() -> None:
 # --- encoder ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_encoder_student_comes_near_its_teacher_without_labels(
     base: Path, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from training.job import Job, Metrics, Trained
 from training.modeling import TunedModel
 from training.pair_rows import PairTexts, make_examples, pairs_of, sample_texts
 from training.ranking import pair_scores
+from training.teachers import served_folder
 
 KIND: Kind = "pairs"
 METRIC = "mrr_at_10"
@@ -38,7 +39,8 @@ _METHODS = ("full", "top_layers", "lora", "adalora", "prompt")
 def train(job: Job) -> Trained:
     """Train the base on pairs by the recipe's way of tuning. Raises InvalidInputError.
 
-    ``figures`` tell the validation metrics of the base before training.
+    ``figures`` tell what the base reaches before: on validation pairs as it is trained, on test
+    pairs as it is served, in int8.
     """
     if job.recipe.tuning.method not in _METHODS:
         raise InvalidInputError(
@@ -82,7 +84,10 @@ def train(job: Job) -> Trained:
         done,
         # Whatever the length of the pairs, it serves texts as long as its base takes.
         tuned=replace(done.tuned, max_tokens=job.base.weights.shape.max_positions),
-        figures={f"valid_{name}_before": value for name, value in before.items()},
+        figures={
+            **{f"valid_{name}_before": value for name, value in before.items()},
+            **_served_before(job),
+        },
     )
 
 
@@ -92,6 +97,15 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
         symmetric = job.recipe.contrast.symmetric
         passages = encoder.encode_queries if symmetric else encoder.encode_passages
         return pair_scores(pairs_of(rows), encoder.encode_queries, passages)
+
+
+def _served_before(job: Job) -> Mapping[str, float]:
+    """Return the test metrics of the base as it is served; of a student, its teacher tells."""
+    if job.recipe.distil.teacher or not job.data.test:
+        return {}
+    job.reporter.stage(f"measuring the base on {len(job.data.test)} rows")
+    found = evaluate(served_folder(job.base, job), job.data.test, job)
+    return {f"test_{name}_before": metric.value for name, metric in found.items()}
 
 
 def served_encoder(folder: Path, settings: Settings) -> Encoder:
