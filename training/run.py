@@ -135,6 +135,7 @@ def prepared(recipe: Recipe, module: TaskModule, folder: Path, reporter: Reporte
 def _made(
     recipe: Recipe, settings: Settings, reporter: Reporter, folder: Path, tenant: str
 ) -> Version:
+    _refuse_unused(recipe)
     version_folder = folder / "version"
     if recipe.registry_task == "generator":
         # Its base is a decoder: nothing of what follows fits.
@@ -143,17 +144,13 @@ def _made(
         passport = generator.make(recipe, settings, reporter, folder, tenant=tenant)
         return _added(recipe, settings, folder, tenant, passport)
     module = task_module(recipe.recipe.task)
-    special = getattr(module, "make_version", None)
     job = make_job(recipe, settings, reporter, folder)
-    if special is not None:
-        passport = special(job, version_folder)
-    else:
-        job, notes = searching.searched(job, module, metric_of(recipe, module))
-        reporter.stage("training")
-        trained = module.train(job)
-        trained = replace(trained, notes=(*notes, *trained.notes))
-        parity = export(job, trained, version_folder)
-        passport = judged(job, module, trained, version_folder, parity=parity)
+    job, notes = searching.searched(job, module, metric_of(recipe, module))
+    reporter.stage("training")
+    trained = module.train(job)
+    trained = replace(trained, notes=(*notes, *trained.notes))
+    parity = export(job, trained, version_folder)
+    passport = judged(job, module, trained, version_folder, parity=parity)
     passport = _with_plot(passport, metric_of(recipe, module), folder, version_folder)
     reporter.stage("adding the version to the registry")
     return _added(recipe, settings, folder, tenant, passport)
@@ -171,6 +168,23 @@ def _added(
     )
     experiments.record(settings, version, recipe.digest(), folder)
     return version
+
+
+def _refuse_unused(recipe: Recipe) -> None:
+    """Raise InvalidInputError for a section that this task would pass over in silence."""
+    task, continual = recipe.recipe.task, recipe.continual
+    asked = {
+        "search": recipe.search.trials > 0 and recipe.registry_task == "generator",
+        "pseudo": recipe.pseudo.texts is not None and task != "classifier",
+        "continual": task != "classifier"
+        and bool(continual.replay or continual.distil or continual.replay_data),
+    }
+    for section, unused in asked.items():
+        if unused:
+            raise InvalidInputError(
+                f"Recipe {recipe.recipe.name} has a [{section}] section, which {task} cannot use "
+                "yet; leave it out."
+            )
 
 
 def metric_of(recipe: Recipe, module: TaskModule) -> str:

@@ -124,3 +124,19 @@ def test_a_text_below_the_bar_is_left_out() -> None:
     head = HeadSpec("label", "sequence", ("a", "b"))
     assert pseudo.sure_of("t", {"a": 0.89, "b": 0.11}, head, 0.9) is None
     assert pseudo.sure_of("t", {"a": 0.91, "b": 0.09}, head, 0.9) == pseudo.Sure("t", ("a",), 0.91)
+
+
+@pytest.mark.parametrize(
+    ("task", "section", "value"),
+    [
+        ("encoder", "pseudo", {"texts": {"train": "texts.txt"}}),
+        ("tagger", "continual", {"distil": 0.5}),
+        ("generator", "search", {"trials": 2}),
+    ],
+)
+def test_a_section_that_a_task_cannot_use_is_refused(
+    base: Path, tmp_path: Path, task: str, section: str, value: dict[str, object]
+) -> None:
+    wanted = tiny.recipe(base, task, data={"train": "rows.csv"}, **{section: value})
+    with pytest.raises(InvalidInputError, match=rf"\[{section}\] section, which {task} cannot"):
+        running.run(wanted, tiny.settings(tmp_path), Silent())
