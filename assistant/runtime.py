@@ -186,7 +186,7 @@ class Runtime:
     def apply_encoder(
         self, progress: Callable[[IngestProgress], None] | None = None
     ) -> list[IngestReport]:
-        """Put the promoted encoder in force, and encode anew what another encoder made.
+        """Put the promoted encoder in force once all documents are encoded with it.
 
         Returns a report for each collection in which there was work; interrupted, it goes on
         where it stopped. Raises ``BusyError`` while a service runs on the same data, which does
@@ -195,20 +195,30 @@ class Runtime:
         from assistant.models.encoders import pending_encoder, services_running
         from assistant.switching import EncoderSwitch
 
+        if pending_encoder(self.settings) is None:
+            return []
+        if services_running(self.settings):
+            raise BusyError(
+                "A service runs on this data: it encodes the documents in the background and "
+                "changes over to the promoted encoder when that is done."
+            )
+        switch = EncoderSwitch(self.storage, self.settings)
+        try:
+            reports = switch.run(progress)
+        except BaseException:
+            switch.abandon()
+            raise
+        self._take(switch)
+        return reports
+
+    def encode_stale(
+        self, progress: Callable[[IngestProgress], None] | None = None
+    ) -> list[IngestReport]:
+        """Encode in place the documents that another encoder than the one in force has made.
+
+        There are some after the setting was changed. Reports are as of ``apply_encoder``.
+        """
         reports = []
-        if pending_encoder(self.settings) is not None:
-            if services_running(self.settings):
-                raise BusyError(
-                    "A service runs on this data: it encodes the documents in the background and "
-                    "changes over to the promoted encoder when that is done."
-                )
-            switch = EncoderSwitch(self.storage, self.settings)
-            try:
-                reports += switch.run(progress)
-            except BaseException:
-                switch.abandon()
-                raise
-            self._take(switch)
         for collection in self.storage.catalog.all_collections():
             with self.storage.passages.feed(collection.id) as feed:
                 stale = feed.stale(self.encoder.fingerprint).stale

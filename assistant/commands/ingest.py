@@ -73,8 +73,11 @@ def ingest_with_progress(
         return runtime.ingest(paths, scope, faq=faq, progress=show)
 
 
-def encode_anew(runtime: Runtime) -> list[IngestReport]:
-    """Apply the promoted encoder and encode stored documents anew, saying how far it is."""
+def encode_anew(runtime: Runtime, *, promoted: bool = True) -> list[IngestReport]:
+    """Have all documents encoded by the encoder in force, saying how far it is.
+
+    ``promoted``: by the one promoted, which is in force afterwards.
+    """
     last = time.monotonic()
     with document_bar() as show:
 
@@ -86,7 +89,8 @@ def encode_anew(runtime: Runtime) -> list[IngestReport]:
                 last = time.monotonic()
                 note(f"Encoding stored documents anew: {progress.done} of {progress.total}.")
 
-        reports = runtime.apply_encoder(tell)
+        reports = runtime.apply_encoder(tell) if promoted else []
+        reports += runtime.encode_stale(tell)
     for report in reports:
         note(f"{report.collection}: {len(report.files)} documents encoded with the new encoder.")
         for failed in report.failed:

@@ -60,16 +60,13 @@ def command(host: str | None, port: int | None) -> None:
 
 @contextmanager
 def _on_its_encoder(runtime: Runtime) -> Iterator[None]:
-    """Apply a promoted encoder before anything is served, and follow the next promotions."""
+    """Have the documents fit the encoder in force; from then on follow what is promoted."""
     from assistant.commands.ingest import encode_anew
-    from assistant.models.encoders import pending_encoder, service_running, services_running
+    from assistant.models.encoders import service_running, services_running
 
-    settings = runtime.settings
-    if not services_running(settings):
-        encode_anew(runtime)
-    elif pending_encoder(settings) is not None:
-        note("Another service runs on this data: the encoder promoted since is not applied yet.")
-    with service_running(settings):
+    if not services_running(runtime.settings):
+        encode_anew(runtime, promoted=False)
+    with service_running(runtime.settings):
         runtime.follow_encoder()
         yield
 

@@ -198,17 +198,35 @@ def test_an_encoder_changes_under_a_running_service_without_a_failed_request(
     assert [model for model, _ in itertools.groupby(seen)] == [before, changed, before]
 
 
-def test_an_encoder_promoted_while_nothing_ran_is_in_force_at_the_start(
+def test_an_encoder_promoted_before_the_start_does_not_hold_it_up(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "bank")
     add(environment, tmp_path, "encoder", "encoder", "tiny")
     store = ModelStore(Path(environment["ASSISTANT_DATA_DIR"]) / "models")
-    store.promote(store.versions("encoder", "tiny")[0])
+    version = store.promote(store.versions("encoder", "tiny")[0])
+    part = version.folder / "int8" / "tokenizer.json"
+    whole = part.read_bytes()
+    part.write_bytes(b"{}")
+    question = {"question": "lost card", "collection": "bank"}
+    with service(environment) as (url, _):
+        before = call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"]
+        wait_for(lambda: "is damaged" in call(f"{url}/api/v1/models")["encoder_change"])
+        assert call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"] == before
+    part.write_bytes(whole)
+    with service(environment) as (url, _):
+        wait_for(lambda: call(f"{url}/api/v1/models")["models"][1]["note"] == "")
+        assert call(f"{url}/api/v1/chat", question)["model_versions"]["encoder"] != before
+
+
+def test_a_setting_that_names_another_encoder_encodes_at_the_start(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assistant(environment, "ingest", str(tmp_path / "documents"), "--collection", "bank")
+    environment = {**environment, "ASSISTANT_ENCODER": str(tmp_path / "encoder" / "int8")}
     with service(environment) as (url, said):
         assert any("bank: 1 documents encoded with the new encoder" in line for line in said)
         assert call(f"{url}/api/v1/chat", {"question": "lost card", "collection": "bank"})
-        assert call(f"{url}/api/v1/models")["models"][1]["note"] == ""
 
 
 def test_build_applies_an_encoder_of_the_registry(
