@@ -47,7 +47,7 @@ from training.recipe import with_changes
 KIND: Kind = "text"
 METRIC = "masked_accuracy"
 _METHODS = ("full", "top_layers", "lora", "adalora")
-_HEAD_SHARE = 0.2
+_HEAD_SHARE = 0.5
 _HEAD_RATE = 1e-3
 _SAMPLE = 64
 _SEED = 7
