@@ -103,7 +103,7 @@ def confident(job: Job, trained: Trained, texts: Sequence[PlainText]) -> list[Su
     for start in range(0, len(order), _AT_ONCE):
         part = order[start : start + _AT_ONCE]
         for row, values in zip(part, _shares(trained, tokenizer, head, part), strict=True):
-            sure = _sure(row.text, values, head, least)
+            sure = sure_of(row.text, values, head, least)
             if sure is not None:
                 found.append(sure)
     return found
@@ -135,7 +135,8 @@ def _shares(
     ]
 
 
-def _sure(text: str, shares: Mapping[str, float], head: HeadSpec, least: float) -> Sure | None:
+def sure_of(text: str, shares: Mapping[str, float], head: HeadSpec, least: float) -> Sure | None:
+    """Return the text with the labels it gets, or None below ``least``."""
     if head.activation == "softmax":
         label = max(shares, key=lambda name: shares[name])
         return Sure(text, (label,), shares[label]) if shares[label] >= least else None
