@@ -10,6 +10,7 @@ would cost 4032. The head is a logistic regression, which becomes a head like an
 from __future__ import annotations
 
 import random
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -55,6 +56,11 @@ class AllPairs:
     pooling: str
 
     def __call__(self, logits: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        # Cosines lie close together: in bfloat16 the temperature would blow up their rounding.
+        with torch.autocast(logits.device.type, enabled=False):
+            return self._loss(batch)
+
+    def _loss(self, batch: Mapping[str, Any]) -> Tensor:
         hidden, mask = batch["hidden"].float(), batch["attention_mask"]
         pooled = hidden[:, 0] if self.pooling == "first" else mean(hidden, mask)
         vectors = nn.functional.normalize(pooled, dim=-1)
@@ -70,6 +76,7 @@ class AllPairs:
 
 def train(job: Job, head: HeadSpec) -> Trained:
     """Train as ``tuning.few_shot_head`` says. Raises InvalidInputError for a label without rows."""
+    started = time.perf_counter()
     head = replace(head, normalise=True)
     rows, valid = classifier.labelled(job.data.train), classifier.labelled(job.data.valid)
     _check(head, rows)
@@ -93,7 +100,7 @@ def train(job: Job, head: HeadSpec) -> Trained:
     if valid:
         reached = _score(job, head, _stacked(logits, head), valid)
         job.reporter.log({"step": fitted.steps, f"eval_{_metric(job)}": reached})
-    return trained(
+    result = trained(
         job,
         model,
         tuning.tensors(model, job.base.weights),
@@ -101,6 +108,8 @@ def train(job: Job, head: HeadSpec) -> Trained:
         fitted=replace(fitted, trainable=fitted.trainable or weights.size + bias.size),
         sample=[row.text for row in (valid or rows)[:_SAMPLE]],
     )
+    # The head's share counts too: the loop knows of the encoder alone.
+    return replace(result, seconds=time.perf_counter() - started)
 
 
 def set_head(model: TunedModel, head: HeadSpec, weights: FloatArray, bias: FloatArray) -> None:

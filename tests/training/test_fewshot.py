@@ -66,6 +66,21 @@ def test_the_loss_is_that_of_the_paper() -> None:
     assert float(found) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+def test_the_loss_is_exact_in_bfloat16_runs() -> None:
+    torch.manual_seed(0)
+    # As from an encoder: one large direction in common, cosines of about 0.99.
+    hidden = torch.randn(8, 1, 32) * 0.1 + 1
+    batch = {
+        "hidden": hidden,
+        "attention_mask": torch.ones(8, 1),
+        "labels": torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]),
+    }
+    exact = AllPairs(0.02, "mean")(torch.zeros(8, 4), batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = AllPairs(0.02, "mean")(torch.zeros(8, 4), batch)
+    assert float(found) == pytest.approx(float(exact), rel=1e-5)
+
+
 def test_texts_with_one_label_in_common_attract_each_other() -> None:
     batch = {
         "hidden": torch.eye(3)[:, None],
