@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from assistant.errors import AssistantError, BusyError
 from assistant.models.encoders import pending_encoder, services_running
 from assistant.models.versions import Version
+from assistant.settings import Settings
+from assistant.storage import Storage
 from assistant.switching import EncoderSwitch
 from assistant.types import IngestProgress
-
-if TYPE_CHECKING:
-    from assistant.runtime import Runtime
 
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 60.0
@@ -24,10 +24,20 @@ Pending = tuple[Version | None, Version | None]
 _log = logging.getLogger(__name__)
 
 
+class Serving(Protocol):
+    """What is needed of ``assistant.runtime.Runtime``."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def storage(self) -> Storage: ...
+    def take_over(self, switch: EncoderSwitch, give_up: Callable[[], bool]) -> bool: ...
+
+
 class EncoderFollower:
     """A background thread that notices a promotion and carries it out. ``status`` is for people."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Serving) -> None:
         self.status = ""
         self._runtime = runtime
         self._stop = threading.Event()

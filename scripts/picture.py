@@ -28,6 +28,8 @@ MEANING = {
     "batch_journal": "",
     "tables": "safe CSV and JSON Lines",
     "runtime": "wires the parts together, once",
+    "following": "",
+    "switching": "",
     "dialogue": "understand, retrieve, decide, cite",
     "ingest": "files into collections, report per file",
     "knowledge": "search over what a request may see",
@@ -42,6 +44,7 @@ MEANING = {
     "types": "the values all parts share",
     "settings": "environment variables",
     "errors": "value, limit, remedy",
+    "gate": "",
     "indexes": "load, chunk, dense and lexical search; knows nothing of the service",
 }
 WIDTH, ROW, GAP, LEFT, TOP = 760, 58, 16, 20, 54
