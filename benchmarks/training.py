@@ -38,10 +38,11 @@ from training.contrast import Pair, PairModel
 from training.loop import fit
 from training.losses import SingleLabel
 from training.modeling import TunedModel
-from training.recipe import Base as BaseSection
-from training.recipe import Contrast, Recipe, make_recipe
+from training.recipe import Recipe, make_recipe
 from training.reporting import Silent
 from training.run import switch_off_telemetry
+from training.sections import Base as BaseSection
+from training.sections import Contrast
 
 TOKENS = 32
 LABELS = 16

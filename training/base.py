@@ -18,7 +18,7 @@ from assistant.models.store import ModelStore
 from assistant.models.tokens import ModelTokenizer
 from assistant.settings import Settings
 from training.bert import hugging_face_folder
-from training.recipe import Base as BaseSection
+from training.sections import Base as BaseSection
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from training.fitting import embed
 from training.job import Job
 from training.loop import Example
 from training.modeling import TunedModel, mean, padded
-from training.recipe import Contrast, Train
+from training.sections import Contrast, Train
 from training.tuning import prompt_tokens
 
 Texts = Mapping[str, Tensor]

@@ -24,8 +24,8 @@ from training.base import Base, load_base
 from training.contrast import PairModel, Texts, info_nce
 from training.job import Job
 from training.modeling import Loss, TunedModel, mean
-from training.recipe import Base as BaseSection
-from training.recipe import Distil
+from training.sections import Base as BaseSection
+from training.sections import Distil
 from training.tuning import prompt_tokens
 
 _TASKS = ("encoder", "classifier", "reranker")

@@ -19,7 +19,7 @@ from training import tuning
 from training.job import Job, Trained
 from training.loop import Example, Fitted, fit, total_steps, uses_bf16
 from training.modeling import Loss, TunedModel, mean, outputs, padded
-from training.recipe import Train
+from training.sections import Train
 
 _AT_ONCE = 64
 

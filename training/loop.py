@@ -24,8 +24,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from assistant.errors import InvalidInputError, StorageError
-from training.recipe import Recipe, Train
+from training.recipe import Recipe
 from training.reporting import Reporter
+from training.sections import Train
 from training.tuning import HEAD_RATE, LEARNING_RATES, counts
 
 WEIGHTS = "trainable.safetensors"

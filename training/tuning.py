@@ -18,7 +18,7 @@ from assistant.models.build.weights import PROMPT, EncoderWeights
 from indexes.types import FloatArray
 from training.bert import canonical, torch_module
 from training.modeling import TunedModel
-from training.recipe import Tuning
+from training.sections import Tuning
 
 _MODULE = re.compile(r"encoder\.layer\.(\d+)\.(.+)$")
 _SHORT = {torch_module(name): name for name in ("q", "k", "v", "ao", "fi", "fo")}

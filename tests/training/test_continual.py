@@ -20,8 +20,9 @@ from training.data.spec import DataSpec
 from training.extra_rows import without_leaks
 from training.fitting import outputs
 from training.modeling import TunedModel
-from training.recipe import Base, Recipe, with_changes
+from training.recipe import Recipe, with_changes
 from training.reporting import Silent
+from training.sections import Base
 
 NEW = {
     "pay": ("how to pay", "can I pay money", "where do I pay"),

@@ -34,9 +34,10 @@ from training.distilling import (
     student_job,
 )
 from training.modeling import outputs
-from training.recipe import Base, Recipe, with_changes
+from training.recipe import Recipe, with_changes
 from training.reporting import Silent
 from training.run import make_job, run
+from training.sections import Base
 from training.tasks import encoder
 
 FOUR = EncoderShape(hidden=32, layers=4, heads=4, ff=64, max_positions=96, epsilon=1e-12)

@@ -22,9 +22,9 @@ from training.families import Families
 from training.mining import hard_negatives
 from training.pair_rows import PairTexts, make_examples
 from training.ranking import filtered_ranks, pair_scores
-from training.recipe import Contrast
 from training.reporting import Silent
 from training.run import make_job, run
+from training.sections import Contrast
 from training.tasks import encoder
 
 WORDS = tiny.WORDS[:28]

@@ -27,9 +27,10 @@ from training.mlm import (
     make_blocks,
     word_numbers,
 )
-from training.recipe import Base, Recipe, with_changes
+from training.recipe import Recipe, with_changes
 from training.reporting import Silent
 from training.run import make_job, run
+from training.sections import Base
 from training.tasks import pretrain
 
 SENTENCES = (

@@ -20,7 +20,7 @@ from assistant.models.tokens import ModelTokenizer
 from training import tuning
 from training.export import save_tuned
 from training.modeling import TunedModel, outputs
-from training.recipe import Tuning
+from training.sections import Tuning
 
 HEADS = (
     HeadSpec("intent", "sequence", ("a", "b", "c")),

@@ -25,7 +25,8 @@ from training.job import Job, Metrics, Trained
 from training.loop import Example
 from training.losses import MultiLabel, SingleLabel, Teaching, balanced
 from training.modeling import Loss, TunedModel
-from training.recipe import Head, Recipe
+from training.recipe import Recipe
+from training.sections import Head
 
 KIND: Kind = "classify"
 METRIC = "accuracy"

@@ -25,8 +25,9 @@ from training.loop import Example
 from training.losses import Teaching
 from training.mixing import HeadBatches
 from training.modeling import Loss, TunedModel
-from training.recipe import Head, Recipe
+from training.recipe import Recipe
 from training.reporting import Reporter
+from training.sections import Head
 from training.serving import refuse_label_methods, room
 from training.tasks import classifier, tagger
 

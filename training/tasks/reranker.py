@@ -27,7 +27,7 @@ from training.job import Job, Metrics, Trained
 from training.losses import MultiLabel
 from training.modeling import TunedModel
 from training.pairing import Candidates, Passages, pairs, rank_metrics, with_negatives
-from training.recipe import Head
+from training.sections import Head
 from training.serving import refuse_label_methods, room
 
 KIND: Kind = "pairs"

@@ -22,7 +22,7 @@ from training.job import Job, Metrics, Trained
 from training.loop import Example
 from training.losses import balanced
 from training.modeling import TunedModel
-from training.recipe import Head
+from training.sections import Head
 from training.serving import headed, refuse_label_methods, room
 from training.token_losses import TokenLabels
 
