@@ -127,6 +127,7 @@ def _draw(panel: Any, runs: Mapping[str, Mapping[str, Curve]], name: str, label:
             label=run,
         )
     panel.set_xlabel("step")
+    panel.set_xlim(left=0)
     panel.locator_params(axis="x", integer=True)
     if name.startswith("eval_") and all(0 <= v <= 1 for c in shown.values() for v in c.values):
         panel.set_ylim(0, 1.02)
