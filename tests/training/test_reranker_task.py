@@ -30,6 +30,7 @@ from training.pairing import (
     with_negatives,
 )
 from training.reporting import Silent
+from training.tasks import reranker
 
 LONG = {"epochs": 16, "learning_rate": 3e-3}
 COLUMNS = {"text_a": "q1", "text_b": "q2", "label": "same"}
@@ -243,3 +244,19 @@ def test_every_way_of_tuning_learns(base: Path, tmp_path: Path, method: str) -> 
     outcome = running.run(made, tiny.settings(tmp_path), Silent())
     assert outcome.passport.metrics["valid"]["roc_auc"].value > 0.55
     assert outcome.passport.parity["torch_pooled_difference"] < 1e-3
+
+
+def test_accumulated_batches_are_one_large_batch(base: Path, tmp_path: Path) -> None:
+    plain = {"epochs": 2, "learning_rate": 3e-3, "group_by_length": False}
+    found = []
+    for name, sizes in (("whole", (16, 1)), ("parts", (4, 4))):
+        made = recipe(
+            base, tmp_path, train={**plain, "batch_size": sizes[0], "accumulate": sizes[1]}
+        )
+        folder = tmp_path / name
+        folder.mkdir()
+        job = running.make_job(made, tiny.settings(tmp_path), Silent(), folder)
+        history = reranker.train(job).history
+        found.append([line["grad_norm"] for line in history if "grad_norm" in line])
+    assert len(found[0]) == len(found[1]) > 2
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05)
