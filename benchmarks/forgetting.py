@@ -33,6 +33,7 @@ from training.reporting import Silent
 from training.run import run
 
 GROUPS = 3
+EVAL_ROWS = 200
 MEMORY = {"replay": 0.4, "distil": 0.5}
 ARMS: Mapping[str, Mapping[str, float]] = {"new rows alone": {}, "with a memory": MEMORY}
 
@@ -57,7 +58,7 @@ class Study:
     train: Mapping[str, Any]
     per_label: int
 
-    def table(self, groups: Sequence[int], *, few: bool = True) -> dict[str, Any]:
+    def table(self, groups: Sequence[int]) -> dict[str, Any]:
         """Return the data table of these groups' rows."""
         return {
             "root": str(self.root),
@@ -67,7 +68,8 @@ class Study:
             "labels": [label for group in groups for label in self.groups[group]],
             "licence": "CC-BY-4.0",
             "leaks": {"action": "drop"},
-            "per_label": self.per_label if few else None,
+            "per_label": self.per_label,
+            "max_eval_rows": EVAL_ROWS,
         }
 
     def recipe(self, arm: str, group: int, parent: Version | None) -> Recipe:
@@ -160,8 +162,8 @@ def main() -> int:
     """Run the study that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--per-label", type=int, default=30)
-    parser.add_argument("--epochs", type=float, default=4)
+    parser.add_argument("--per-label", type=int, default=20)
+    parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
     root = Path(os.environ.get("ASSISTANT_DEV_DATA", "../shared/data/dev")).resolve()
