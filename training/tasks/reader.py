@@ -85,7 +85,6 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
     from assistant.models.loading import open_reader
 
     with closing(open_reader(job.settings, str(model))) as served:
-        served.max_answer_tokens = job.recipe.reading.answer_tokens
         return measured(served, reading.questions(rows))
 
 
@@ -142,8 +141,7 @@ def _answers(
     model: TunedModel, head: HeadSpec, rows: Sequence[ReadingExample], job: Job
 ) -> _Answers:
     soft = replace(head, temperature=_SOFT, threshold=0.0)
-    longest = job.recipe.reading.answer_tokens
-    with closing(Reader(headed(model, soft, job), max_answer_tokens=longest)) as served:
+    with closing(Reader(headed(model, soft, job))) as served:
         found = served.read_pairs([(row.question, row.context) for row in rows])
     odds = [_SOFT * _logit(answer.probability) for answer in found]
     return _Answers(tuple(answer.text for answer in found), np.array(odds, dtype=np.float64))
