@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,24 @@ def test_from_rows_to_a_served_reader(base: Path, tmp_path: Path) -> None:
     assert (told.text, told.no_answer) == ("London", False)
     assert untold.no_answer
     assert 0 < served.head.threshold < 1
+
+
+def test_documents_give_more_questions(base: Path, tmp_path: Path) -> None:
+    made = recipe(
+        base,
+        tmp_path,
+        train={"epochs": 1},
+        reading={"cloze": ["books"], "cloze_questions": 3, "elsewhere": 0.5},
+        export={"max_loss": 1.0},
+    )
+    (tmp_path / "books").mkdir()
+    told = "The bank of Paris is a good bank. In 1998 it had 25 million in money and no loss."
+    text = "\n\n".join(f"{told} What a rate, {n} years on." for n in range(6))
+    (tmp_path / "books" / "one.md").write_text(text, encoding="utf-8")
+    outcome = running.run(made, tiny.settings(tmp_path), Silent())
+    notes = " ".join(outcome.passport.notes)
+    assert "cloze_questions: 3" in notes
+    assert re.search(r"elsewhere_questions: [1-9]", notes)
 
 
 def test_the_threshold_is_the_best_on_validation_rows(base: Path, tmp_path: Path) -> None:
