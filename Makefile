@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(TRAINING): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[$$(scripts/extras.sh),train]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[$$(scripts/extras.sh --training)]"
 	@touch $@
 
 models: $(INSTALLED)

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA = ROOT / "scripts" / "constraints-extra.txt"
-ELSEWHERE = {"gpu"}
+ELSEWHERE = {"gpu", "generator-gpu"}
 
 
 def wanted() -> Iterator[Requirement]:
