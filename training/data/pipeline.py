@@ -165,18 +165,21 @@ class _Run:
                 except RowProblem as problem:
                     text = problem.text or row_texts(row)[0]
                     ledger.reject(row.source, problem.reason, problem.detail, text)
-            self.cards.append(self._source_card(source, split, count))
+            self._add_cards(source, split, count)
         self.progress(f"read {split}", len(rows))
         return rows
 
-    def _source_card(self, source: Source, split: str, rows: int) -> SourceCard:
-        given = self.spec.licence
-        licence = given if isinstance(given, str) else given.get(source.name, given.get("*", ""))
-        if not licence:
-            self.ledger.warn("The licence of some files is not stated (data.licence).")
-        return SourceCard(
-            source.name, split, source.bytes, source.sha256, licence or _NOT_STATED, rows
-        )
+    def _add_cards(self, source: Source, split: str, rows: int) -> None:
+        """Note a file, and the paragraphs that its questions are about."""
+        own = (source.name, source.bytes, source.sha256)
+        for name, size, sha256 in (own, *source.paragraphs):
+            given = self.spec.licence
+            licence = given if isinstance(given, str) else given.get(name, given.get("*", ""))
+            if not licence:
+                self.ledger.warn("The licence of some files is not stated (data.licence).")
+            card = SourceCard(name, split, size, sha256, licence or _NOT_STATED, rows)
+            self.cards.append(card)
+            rows = 0
 
     # --- duplicates, splits, limits
 

@@ -22,7 +22,7 @@ from training.data.report import DataCard, DataReport
 from training.data.rows import Kind, Row, row_dict, row_from_dict
 from training.data.spec import DataSpec
 
-PIPELINE_VERSION = "2"
+PIPELINE_VERSION = "3"
 """Part of the cache key; raise it whenever the same files and spec would give other rows."""
 
 SPLITS = ("train", "valid", "test")
@@ -61,7 +61,10 @@ class Prepared:
 
 def cache_key(spec: DataSpec, kind: Kind, sources: Mapping[str, Sequence[Source]]) -> str:
     """Return a hash of all that decides the rows: files, spec, kind and this code's version."""
-    files = {name: [(s.name, s.sha256, s.format) for s in found] for name, found in sources.items()}
+    files = {
+        name: [(s.name, s.sha256, s.format, s.paragraphs) for s in found]
+        for name, found in sources.items()
+    }
     rules = spec.model_dump(mode="json", exclude={"root"})
     text = json.dumps([PIPELINE_VERSION, kind, rules, files], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

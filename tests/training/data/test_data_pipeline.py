@@ -7,10 +7,10 @@ import random
 import shutil
 
 import pytest
-from data_helpers import rejected_of, spec_of, topic_rows, write_csv, write_jsonl
+from data_helpers import WORDS, rejected_of, spec_of, topic_rows, write_csv, write_jsonl
 from pydantic import ValidationError
 
-from assistant.errors import InvalidInputError, StorageError
+from assistant.errors import InvalidInputError, NotFoundError, StorageError
 from training.data import pipeline
 from training.data.leaks import LeakError
 from training.data.pipeline import prepare
@@ -311,6 +311,26 @@ def test_the_folder_can_move(data, out, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(data, moved)
     assert prepare(spec_of(moved), "classify", out).cached
+
+
+def test_changed_paragraphs_are_read_again(data, out):
+    paragraphs = [{"pid": str(i), "context": f"Fact {i} is {WORDS[i]}."} for i in range(10)]
+    questions = [
+        {"id": i, "pid": str(i), "question": f"What is fact {i}?", "answers": [WORDS[i]]}
+        for i in range(10)
+    ]
+    write_jsonl(data / "x_questions.jsonl", questions)
+    write_jsonl(data / "x_paragraphs.jsonl", paragraphs)
+    spec = spec_of(data, train="x_questions.jsonl")
+    first = prepare(spec, "read", out)
+    assert [card.name for card in first.card.sources] == ["x_questions.jsonl", "x_paragraphs.jsonl"]
+    write_jsonl(
+        data / "x_paragraphs.jsonl", [{**p, "context": f"Yes. {p['context']}"} for p in paragraphs]
+    )
+    second = prepare(spec, "read", out)
+    assert not second.cached and all(row.context.startswith("Yes.") for row in second.train)
+    with pytest.raises(NotFoundError, match="nowhere"):
+        prepare(spec_of(data, train="x_questions.jsonl", paragraphs="nowhere.jsonl"), "read", out)
 
 
 # --- the spec

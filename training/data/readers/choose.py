@@ -16,7 +16,7 @@ from training.data.ledger import Ledger
 from training.data.readers.dialogues import dialogue_rows, read_dialogues
 from training.data.readers.passages import read_beir
 from training.data.readers.plain import read_document, read_lines
-from training.data.readers.squad import as_passage_pairs, read_squad
+from training.data.readers.squad import as_passage_pairs, paragraph_files, read_squad
 from training.data.readers.tabular import read_table
 from training.data.readers.tagged import read_conll, read_entities, read_tag_table
 from training.data.rows import Kind, Row
@@ -28,13 +28,17 @@ COLUMN_FILES = (".conll", ".bio", ".iob", ".iob2", ".txt", ".tsv")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file or BEIR folder. ``sha256`` is of its bytes (a folder's: of its files' hashes)."""
+    """A file or BEIR folder. ``sha256`` is of its bytes (a folder's: of its files' hashes).
+
+    ``paragraphs``: name, bytes and SHA-256 of the files that hold the contexts of its questions.
+    """
 
     path: Path
     name: str
     sha256: str
     bytes: int
     format: Format
+    paragraphs: tuple[tuple[str, int, str], ...] = ()
 
 
 def find_sources(names: Sequence[str], kind: Kind, spec: DataSpec) -> list[Source]:
@@ -87,12 +91,15 @@ def _source(path: Path, root: Path, kind: Kind, spec: DataSpec) -> Source:
         hashes = [_sha256(file) for file in files]
         size = sum(file.stat().st_size for file in files)
         form = _format_of(path, kind, spec)
+        asked = form == "squad" and path.suffix.lower() in TABLES
+        beside = paragraph_files(path, spec) if asked else []
+        paragraphs = tuple((f.name, f.stat().st_size, _sha256(f)) for f in beside)
     except OSError as error:
         raise InvalidInputError(
             f"{name}: cannot be read: {error.strerror or error}. Check its permissions."
         ) from None
     whole = hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Source(path, name, whole, size, form)
+    return Source(path, name, whole, size, form, paragraphs)
 
 
 def _sha256(path: Path) -> str:

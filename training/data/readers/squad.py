@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from assistant.errors import InvalidInputError
+from assistant.errors import InvalidInputError, NotFoundError
 from assistant.tables import json_line
 from training.data.ledger import Ledger, RowProblem
 from training.data.readers.cells import Table, Values, cell, extra_of, optional_text, text_of
@@ -154,15 +154,20 @@ def _flat(path: Path, spec: DataSpec, ledger: Ledger) -> Iterator[tuple[str, Val
         }  # fmt: skip
 
 
+def paragraph_files(path: Path, spec: DataSpec) -> list[Path]:
+    """Return the files that hold the paragraphs of a table of questions, if it needs any."""
+    named = [(spec.root or Path()) / name for name in spec.paragraphs]
+    missing = next((file for file in named if not file.is_file()), None)
+    if missing is not None:
+        raise NotFoundError(f"data.paragraphs: no such file {missing.name!r} in {missing.parent}.")
+    beside = path.with_name(path.name.replace("questions", "paragraphs"))
+    return named or ([beside] if beside != path and beside.is_file() else [])
+
+
 def _paragraphs(path: Path, spec: DataSpec, ledger: Ledger) -> Mapping[str, str]:
     """Return paragraph id to context; empty where the questions carry their own."""
-    root = spec.root or Path()
-    paths = [root / name for name in spec.paragraphs]
-    beside = path.with_name(path.name.replace("questions", "paragraphs"))
-    if not paths and beside != path and beside.is_file():
-        paths = [beside]
     contexts: dict[str, str] = {}
-    for paragraphs in paths:
+    for paragraphs in paragraph_files(path, spec):
         columns = (PARAGRAPH_COLUMN, spec.columns.context)
         for _, values in Table(paragraphs, spec, ledger, needed=columns).rows():
             key = str(cell(values, PARAGRAPH_COLUMN))
