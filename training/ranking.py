@@ -31,30 +31,56 @@ def pair_scores(
     Pairs labelled 0 and 1: how well their cosine tells them apart, ``spearman``, ``roc_auc`` and
     ``average_precision``. Raises InvalidInputError when the pairs allow neither.
     """
-    asked = {text: i for i, text in enumerate(dict.fromkeys(pair.text_a for pair in pairs))}
-    said = {text: i for i, text in enumerate(dict.fromkeys(pair.text_b for pair in pairs))}
-    a, b = (queries(list(asked)), passages(list(said))) if pairs else (None, None)
     found: dict[str, Metric] = {}
-    positive = [pair for pair in pairs if is_positive(pair)]
-    if a is not None and b is not None and positive and len(said) > 1:
-        rows = np.array([asked[pair.text_a] for pair in positive])
-        targets = np.array([said[pair.text_b] for pair in positive])
-        families = Families(pairs)
-        own = families.all_of([pair.text_a for pair in positive])
-        ranks = filtered_ranks(a[rows], b, targets, own, families.all_of(list(said)))
-        found |= _rank_metrics(ranks, rows, samples)
-    labelled = [pair for pair in pairs if pair.label is not None]
-    truth = np.array([is_positive(pair) for pair in labelled], dtype=np.int64)
-    if a is not None and b is not None and 0 < truth.sum() < len(truth):
-        cosines = [float(a[asked[p.text_a]] @ b[said[p.text_b]]) for p in labelled]
-        every = pair_metrics(truth, cosines, probabilities=False, samples=samples)
-        found |= {name: every[name] for name in ("spearman", "roc_auc", "average_precision")}
+    if pairs:
+        sides = _Sides(pairs, queries, passages)
+        found = {**_found(pairs, sides, samples), **_told_apart(pairs, sides, samples)}
     if not found:
         raise InvalidInputError(
             f"{len(pairs)} pairs cannot measure an encoder: a positive pair and two different "
             "texts to find are needed, or labels of both kinds. Look at the run's data card."
         )
     return found
+
+
+class _Sides:
+    """The different texts of both sides of pairs, with their vectors."""
+
+    def __init__(self, pairs: Sequence[TextPair], queries: Encode, passages: Encode) -> None:
+        self.said = list(dict.fromkeys(pair.text_b for pair in pairs))
+        asked = list(dict.fromkeys(pair.text_a for pair in pairs))
+        self.place_a = {text: i for i, text in enumerate(asked)}
+        self.place_b = {text: i for i, text in enumerate(self.said)}
+        self.a, self.b = queries(asked), passages(self.said)
+
+    def places(self, pairs: Sequence[TextPair]) -> tuple[Ints, Ints]:
+        """Return where the texts of each pair stand."""
+        first = np.array([self.place_a[pair.text_a] for pair in pairs], dtype=np.int64)
+        return first, np.array([self.place_b[pair.text_b] for pair in pairs], dtype=np.int64)
+
+
+def _found(pairs: Sequence[TextPair], sides: _Sides, samples: int) -> dict[str, Metric]:
+    """Return how well the queries of positive pairs find their texts."""
+    positive = [pair for pair in pairs if is_positive(pair)]
+    if not positive or len(sides.said) < 2:
+        return {}
+    rows, targets = sides.places(positive)
+    families = Families(pairs)
+    own = families.all_of([pair.text_a for pair in positive])
+    ranks = filtered_ranks(sides.a[rows], sides.b, targets, own, families.all_of(sides.said))
+    return _rank_metrics(ranks, rows, samples)
+
+
+def _told_apart(pairs: Sequence[TextPair], sides: _Sides, samples: int) -> dict[str, Metric]:
+    """Return how well the cosine of labelled pairs follows their labels."""
+    labelled = [pair for pair in pairs if pair.label is not None]
+    truth = np.array([is_positive(pair) for pair in labelled], dtype=np.int64)
+    if not 0 < truth.sum() < len(truth):
+        return {}
+    first, second = sides.places(labelled)
+    cosines = (sides.a[first] * sides.b[second]).sum(axis=1)
+    every = pair_metrics(truth, cosines, probabilities=False, samples=samples)
+    return {name: every[name] for name in ("spearman", "roc_auc", "average_precision")}
 
 
 def filtered_ranks(

@@ -23,7 +23,7 @@ from assistant.models.tokens import Tokenized
 from assistant.settings import Settings
 from indexes.types import FloatArray
 from training import contrast, distilling
-from training.data.rows import Kind, Row
+from training.data.rows import Kind, Row, TextPair
 from training.fitting import train_heads
 from training.job import Job, Metrics, Trained
 from training.modeling import TunedModel
@@ -42,34 +42,16 @@ def train(job: Job) -> Trained:
     ``figures`` tell what the base reaches before: on validation pairs as it is trained, on test
     pairs as it is served, in int8.
     """
-    if job.recipe.tuning.method not in _METHODS:
-        raise InvalidInputError(
-            f"tuning.method is {job.recipe.tuning.method}, which is for classifiers; an encoder "
-            f"is tuned by one of {', '.join(_METHODS)}."
-        )
+    _check_method(job)
     pairs, valid = pairs_of(job.data.train), pairs_of(job.data.valid)
     model = distilling.pair_student(job) if job.recipe.distil.teacher else contrast.pair_model(job)
-    texts, pad = PairTexts(job), job.base.weights.vocabulary.pad
-
-    def encode(fitted: TunedModel, items: Sequence[Tokenized]) -> FloatArray:
-        return contrast.encode(fitted, items, pad, job.recipe.train)
-
-    def scores(fitted: TunedModel) -> Mapping[str, float]:
-        found = pair_scores(
-            valid,
-            lambda wanted: encode(fitted, texts.queries(wanted)),
-            lambda wanted: encode(fitted, texts.passages(wanted)),
-            samples=0,
-        )
-        return {name: metric.value for name, metric in found.items()}
-
-    metric = job.recipe.gate.metric or METRIC
+    scores, metric = _Scores(job, valid), job.recipe.gate.metric or METRIC
     before = scores(model) if valid else {}
     if valid and metric not in before:
         raise InvalidInputError(
             f"gate.metric is {metric}; the validation pairs tell {', '.join(before)}."
         )
-    examples = make_examples(job, pairs, lambda items: encode(model.miner, items))
+    examples = make_examples(job, pairs, lambda items: scores.encode(model.miner, items))
     done = train_heads(
         job,
         model,
@@ -78,7 +60,7 @@ def train(job: Job) -> Trained:
         metric=metric,
         finish=lambda _: (),
         sample=sample_texts(valid or pairs),
-        batches=contrast.collate(pad),
+        batches=contrast.collate(job.base.weights.vocabulary.pad),
     )
     return replace(
         done,
@@ -89,6 +71,35 @@ def train(job: Job) -> Trained:
             **_served_before(job),
         },
     )
+
+
+class _Scores:
+    """Measures a model on validation pairs as it is in training."""
+
+    def __init__(self, job: Job, pairs: Sequence[TextPair]) -> None:
+        self._job, self._pairs, self._texts = job, pairs, PairTexts(job)
+
+    def __call__(self, model: TunedModel) -> Mapping[str, float]:
+        found = pair_scores(
+            self._pairs,
+            lambda wanted: self.encode(model, self._texts.queries(wanted)),
+            lambda wanted: self.encode(model, self._texts.passages(wanted)),
+            samples=0,
+        )
+        return {name: metric.value for name, metric in found.items()}
+
+    def encode(self, model: TunedModel, items: Sequence[Tokenized]) -> FloatArray:
+        """Return unit vectors of texts, in the precision of training."""
+        pad = self._job.base.weights.vocabulary.pad
+        return contrast.encode(model, items, pad, self._job.recipe.train)
+
+
+def _check_method(job: Job) -> None:
+    if job.recipe.tuning.method not in _METHODS:
+        raise InvalidInputError(
+            f"tuning.method is {job.recipe.tuning.method}, which is for classifiers; an encoder "
+            f"is tuned by one of {', '.join(_METHODS)}."
+        )
 
 
 def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
