@@ -74,12 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--ways", default=",".join(WAYS), help="comma-separated")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--finished", action="store_true", help="train nothing, show what is there")
     parser.add_argument("--into", type=Path, default=Path(), help="folder of table and plot")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         recipe = read_recipe(given.recipe, given.changes)
-        metric, results = compare(recipe, Settings(), given.ways.split(","))
+        metric, results = compare(
+            recipe, Settings(), given.ways.split(","), train=not given.finished
+        )
     except AssistantError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -91,14 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def compare(recipe: Recipe, settings: Settings, ways: Sequence[str]) -> tuple[str, list[Result]]:
+def compare(
+    recipe: Recipe, settings: Settings, ways: Sequence[str], *, train: bool = True
+) -> tuple[str, list[Result]]:
     """Train the recipe each way and return the metric of its gate, and the results in order.
 
     Every way is a run and a version of its own (``NAME-WAY``); one that is finished is not run
-    again, one that cannot be run is left out with a warning. Raises InvalidInputError for an
-    unknown way, or when none could be run.
+    again, one that cannot be run is left out with a warning, and so is without ``train`` one that
+    is not finished. Raises InvalidInputError for an unknown way, or when there is no result.
     """
-    from training.run import run
+    from training.run import finished, run
 
     unknown = [way for way in ways if way not in WAYS]
     if unknown:
@@ -106,15 +111,19 @@ def compare(recipe: Recipe, settings: Settings, ways: Sequence[str]) -> tuple[st
     results, metric = [], ""
     for way in ways:
         _log.info("%s: %s", recipe.recipe.name, way)
+        own = recipe_for(recipe, way)
         try:
-            outcome = run(recipe_for(recipe, way), settings, Silent())
+            version = run(own, settings, Silent()).version if train else finished(own, settings)
         except AssistantError as error:
             _log.warning("%s is left out: %s", way, error)
             continue
-        metric, result = read_result(way, outcome.version)
+        if version is None:
+            _log.warning("%s is left out: not finished", way)
+            continue
+        metric, result = read_result(way, version)
         results.append(result)
     if not results:
-        raise InvalidInputError("No way of tuning could be run; see the warnings.")
+        raise InvalidInputError("There is no result to compare; see the warnings.")
     return metric, results
 
 

@@ -94,6 +94,11 @@ def run_folder(recipe: Recipe, settings: Settings, tenant: str) -> Path:
     return settings.data_dir / "training" / recipe.registry_task / recipe.recipe.name / name
 
 
+def finished(recipe: Recipe, settings: Settings, tenant: str = SHARED_TENANT) -> Version | None:
+    """Return the version that a finished run of this very recipe made; None if there is none."""
+    return _finished(run_folder(recipe, settings, tenant), recipe, settings, tenant)
+
+
 def switch_off_telemetry() -> None:
     """Keep the training libraries from calling home. Called before any of them is used."""
     os.environ.update(

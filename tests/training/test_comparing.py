@@ -49,6 +49,10 @@ def test_each_way_is_a_version_and_is_run_once(base: Path, tmp_path: Path) -> No
     started = time.perf_counter()
     assert compare(wanted, settings, ["lora", "zero_shot", "prompt"])[1] == results
     assert time.perf_counter() - started < 2, "read from the passports"
+    _, finished = compare(wanted, settings, ["full", "lora", "prompt"], train=False)
+    assert finished == [lora, prompt]
+    with pytest.raises(InvalidInputError, match="no result to compare"):
+        compare(wanted, settings, ["full"], train=False)
 
 
 def test_an_unknown_way_is_refused(base: Path, tmp_path: Path) -> None:
