@@ -14,13 +14,13 @@ FEW_ROWS = 5
 """A label with fewer training rows is warned of."""
 
 
-def require_rows(rows: Sequence[Row], ledger: Ledger) -> None:
-    """Raise ``InvalidInputError`` when no training row is left, saying where they went."""
+def require_rows(rows: Sequence[Row], ledger: Ledger, split: str = "train") -> None:
+    """Raise ``InvalidInputError`` when no row of a split is left, saying where rows went."""
     if rows:
         return
     reasons = ", ".join(f"{n} × {reason}" for reason, n in ledger.rejected.most_common(5))
     raise InvalidInputError(
-        "data.train gives no usable row. "
+        f"data.{split} gives no usable row. "
         + (f"Rejected: {reasons}." if reasons else "The files are empty.")
     )
 

@@ -129,7 +129,8 @@ class _Run:
             name: self._read(name, sources[name], self.against_ledger) for name in spec.against
         }
         splits = {name: self._deduplicate(name, rows) for name, rows in splits.items()}
-        require_rows(splits["train"], self.ledger)
+        for name in sorted(self.given):
+            require_rows(splits[name], self.ledger, name)
         resemblance = self._index([*splits.values(), *against.values()])
         splits = self._limit(self._cut(splits, resemblance))
         splits, leaks = self._check_leaks(splits, against, resemblance)

@@ -162,6 +162,12 @@ def test_no_rows_at_all(data, out):
         prepare(spec_of(data), "classify", out)
 
 
+def test_a_given_split_without_a_usable_row(data, out):
+    write_csv(data / "valid.csv", ["text", "label"], [(" ", "card")])
+    with pytest.raises(InvalidInputError, match=r"data\.valid gives no usable row.*1 × empty text"):
+        prepare(spec_of(data, valid="valid.csv"), "classify", out)
+
+
 def test_nothing_tagged_and_nothing_answered(data, out):
     write_jsonl(data / "t.jsonl", [{"tokens": [f"word{i}"], "tags": ["O"]} for i in range(9)])
     with pytest.raises(InvalidInputError, match="No training row has an entity"):
