@@ -201,9 +201,12 @@ class Generator:
         """
         return self._session.last_logits(tuple(ids))
 
-    def generate_ids(self, ids: Sequence[int], max_tokens: int) -> list[int]:
-        """Return the greedy continuation of ``ids`` without the end mark; for parity checks."""
-        stream = self._session.generate(tuple(ids), max_tokens, Sampling())
+    def generate_ids(
+        self, ids: Sequence[int], max_tokens: int, *, min_tokens: int = 0
+    ) -> list[int]:
+        """Return the greedy continuation of ``ids`` without the end mark; for parity and timing."""
+        sampling = Sampling(min_tokens=min_tokens)
+        stream = self._session.generate(tuple(ids), max_tokens, sampling)
         return [item for item in stream if isinstance(item, int)]
 
     def close(self) -> None:

@@ -27,12 +27,16 @@ StepFinish = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen: greedy at temperature 0, else seeded sampling."""
+    """How the next token is chosen: greedy at temperature 0, else seeded sampling.
+
+    Before ``min_tokens`` the end mark is not chosen.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     seed: int | None = None
+    min_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -216,6 +220,7 @@ class DecoderSession:
             # The cache is this long; one shorter than the attention window is not allowed.
             "max_length": max(total, self._window),
             "do_sample": sampling.temperature > 0,
+            "min_length": len(ids) + sampling.min_tokens if sampling.min_tokens else 0,
         }
         if sampling.temperature > 0:
             options["temperature"] = sampling.temperature

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.numpy import load_file, save_file
 
 from assistant.errors import BusyError, InvalidInputError, ModelError, TooLargeError
 from assistant.models.generation.generator import Generator, open_generator
+from training.generator.export import export, write_manifest
 from training.generator.model import load_decoder
-from training.generator.source import BaseModel
+from training.generator.source import BaseModel, resolve
 from training.generator.tokens import Codec
 
 PROMPT = "资料：年费一百元\n回答："
@@ -23,8 +26,6 @@ PROMPT = "资料：年费一百元\n回答："
 def test_the_text_is_what_pytorch_would_write(
     exports: dict[str, Path], tiny: BaseModel, codec: Codec
 ) -> None:
-    import torch
-
     ids = [codec.bos, *codec.encode(PROMPT)]
     model = load_decoder(tiny.folder, bf16=False)
     made = model.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)
@@ -64,6 +65,25 @@ def test_the_end_mark_ends_it(served: Generator, monkeypatch: pytest.MonkeyPatch
     first = served.generate_ids([2, 10, 11], 8)
     monkeypatch.setattr(served._session, "_eos", frozenset({first[-1]}))
     assert served.generate_ids([2, 10, 11], 8) == first[: first.index(first[-1])]
+
+
+def test_the_end_may_be_put_off_for_timing(tiny: BaseModel, tmp_path: Path) -> None:
+    """A model that would end at once: its end mark's vector is the longest by far."""
+    folder = tmp_path / "ending"
+    shutil.copytree(tiny.folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    ids = [2, *range(5, 12)]
+    model = load_decoder(folder, bf16=False)
+    with torch.inference_mode():
+        hidden = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+    weights["model.embed_tokens.weight"][1] = hidden.numpy() / float(hidden.norm()) * 50
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    exported = export(folder, tmp_path / "fp32", "fp32")
+    base = resolve(str(folder), tmp_path)
+    write_manifest(exported, base, name="ending", context_tokens=256, parity={})
+    with open_generator(exported.folder) as opened:
+        assert opened.generate_ids(ids, 8) == []
+        assert len(opened.generate_ids(ids, 8, min_tokens=8)) == 8
 
 
 def test_markup_in_a_prompt_is_plain_text(served: Generator) -> None:
