@@ -84,7 +84,7 @@ def fit(
         raise InvalidInputError("There are no training rows; look at the data card of the run.")
     torch.set_num_threads(recipe.train.threads or _cores())
     arguments = _arguments(recipe, folder, len(examples), validate is not None, metric)
-    log = _Log(reporter, folder / "log.jsonl", recipe.train.minutes)
+    log = _Log(reporter, folder / "log.jsonl", recipe.train.minutes, validated=validate is not None)
     trainer = _Loop(
         model=model,
         args=arguments,
@@ -246,10 +246,10 @@ def _load(model: nn.Module, folder: Path) -> None:
 class _Log(TrainerCallback):  # type: ignore[misc]
     """Keeps the log of a run, tells the reporter, and ends the run when its time is up."""
 
-    def __init__(self, reporter: Reporter, path: Path, minutes: float) -> None:
+    def __init__(self, reporter: Reporter, path: Path, minutes: float, *, validated: bool) -> None:
         self.lines: list[Mapping[str, float]] = []
         self._reporter, self._path = reporter, path
-        self._limit = minutes * 60
+        self._limit, self._validated = minutes * 60, validated
         self._started = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -264,8 +264,8 @@ class _Log(TrainerCallback):  # type: ignore[misc]
         left = elapsed / done * (state.max_steps - state.global_step) if done else math.inf
         self._reporter.step(state.global_step, state.max_steps, left)
         if self._limit and elapsed > self._limit:
-            control.should_training_stop = True
-            control.should_evaluate = control.should_save = True
+            control.should_training_stop = control.should_save = True
+            control.should_evaluate = self._validated
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         del args, control

@@ -95,8 +95,8 @@ def tags_of_spans(
 def joined(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
     """Return the text of tokens, spaced as people write it, and where each stands in it.
 
-    No blank between Chinese characters, before closing marks and after opening ones: what a tagger
-    was trained on (``training.data`` does the same) and what it will meet.
+    No blank between Chinese characters, before closing marks and after opening ones. Training reads
+    its rows through this too, so that a tagger meets the text it was trained on.
     """
     parts: list[str] = []
     offsets: list[tuple[int, int]] = []

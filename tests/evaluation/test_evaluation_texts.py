@@ -204,11 +204,8 @@ TOKENS = st.lists(
 
 
 @given(TOKENS)
-def test_tokens_are_joined_as_in_training(tokens: list[str]) -> None:
-    from training.data.spans import join_tokens
-
+def test_joined_tokens_stand_where_told(tokens: list[str]) -> None:
     text, offsets = joined(tokens)
-    assert (text, list(offsets)) == join_tokens(tokens)
     assert [text[start:end] for start, end in offsets] == tokens
 
 

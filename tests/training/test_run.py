@@ -22,7 +22,7 @@ from assistant.models.loading import open_classifier
 from assistant.models.store import ModelStore
 from training import export as exporting
 from training import run as running
-from training.recipe import Recipe
+from training.recipe import Recipe, with_changes
 from training.reporting import Silent
 
 
@@ -142,8 +142,10 @@ def test_a_killed_run_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
     assert outcome.passport.metrics["test"]["accuracy"].value > 0.8
 
 
-def test_a_time_limit_ends_a_run_with_a_model(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("valid", [0.2, 0.0])
+def test_a_time_limit_ends_a_run_with_a_model(base: Path, tmp_path: Path, valid: float) -> None:
     wanted = recipe(base, tmp_path, train={"epochs": 10_000, "minutes": 0.02})
+    wanted = with_changes(wanted, {"data.split.valid": valid})
     notes = Notes()
     outcome = running.run(wanted, tiny.settings(tmp_path), notes)
     assert notes.steps[-1][0] < notes.steps[-1][1]

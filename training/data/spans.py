@@ -1,20 +1,15 @@
-"""Places in a text: find an answer again, cut text into tokens, put tokens together."""
+"""Places in a text: find an answer again, cut text into tokens."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 Span = tuple[int, int]
 """Start and end, half-open code points."""
 
 _HAN_CLASS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _TOKEN = re.compile(rf"[{_HAN_CLASS}]|[^\W\d_{_HAN_CLASS}]+|\d+|[^\s]")
-# Characters beside which no blank is written: Chinese, Japanese and full-width.
-_TIGHT = re.compile(rf"[{_HAN_CLASS}\u3000-\u30ff\uff01-\uff65‘’“”…—·]")
-_CLOSING = frozenset(re.findall(r"\S+", ". , ! ? ; : ) ] } % ' n't 's 're 've 'm 'll 'd ..."))
-_OPENING = frozenset("([{$£€#@")
-_QUOTE = '"'
 
 
 def find_nearest(context: str, text: str, start: int) -> int | None:
@@ -46,31 +41,3 @@ def cut_tokens(text: str, borders: Collection[int] = ()) -> list[Span]:
                 start = cut
         spans.append((start, end))
     return spans
-
-
-def join_tokens(tokens: Sequence[str]) -> tuple[str, list[Span]]:
-    """Put tokens together as people write them, and return where each stands.
-
-    No blank between Chinese characters, before closing marks and after opening ones.
-    """
-    text = ""
-    spans: list[Span] = []
-    quoted = False
-    for index, token in enumerate(tokens):
-        quote = token == _QUOTE
-        if index and not _joins(tokens[index - 1], token, quoted):
-            text += " "
-        spans.append((len(text), len(text) + len(token)))
-        text += token
-        quoted ^= quote
-    return text, spans
-
-
-def _joins(before: str, token: str, quoted: bool) -> bool:
-    if not before or not token:
-        return True
-    if token.lower() in _CLOSING or before in _OPENING:
-        return True
-    if _QUOTE in (token, before):
-        return quoted
-    return bool(_TIGHT.match(before[-1]) or _TIGHT.match(token[0]))

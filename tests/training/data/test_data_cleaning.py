@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.errors import InvalidInputError
+from assistant.evaluation.sentences import joined
 from training.data.cleaning import Cleaner
 from training.data.ledger import Ledger, RowProblem
 from training.data.masking import mask_personal_data
@@ -20,7 +21,7 @@ from training.data.rows import (
     ReadingExample,
     TaggedText,
 )
-from training.data.spans import cut_tokens, join_tokens
+from training.data.spans import cut_tokens
 from training.data.spec import Normalise
 
 
@@ -211,7 +212,7 @@ def test_no_answer_stays_no_answer():
 
 def test_tagged_text_keeps_its_offsets():
     tokens = ("Bank", "\u200b", "of\ufeff", "China", ".")
-    text, spans = join_tokens(tokens)
+    text, spans = joined(tokens)
     tags = ("O", "B-ORG", "I-ORG", "I-ORG", "O")
     clean = cleaner("tag")[0].row(TaggedText(tokens, tags, text, tuple(spans)))
     assert clean.tokens == ("Bank", "of", "China", ".")
@@ -222,7 +223,7 @@ def test_tagged_text_keeps_its_offsets():
 @given(st.lists(st.text("ab中文1.,\"'() \u200b", min_size=1, max_size=4), min_size=1, max_size=12))
 @settings(deadline=None)
 def test_offsets_always_cover_their_tokens(tokens):
-    text, spans = join_tokens(tokens)
+    text, spans = joined(tokens)
     assert [text[a:b] for a, b in spans] == tokens
     row = TaggedText(tuple(tokens), ("O",) * len(tokens), text, tuple(spans))
     try:
@@ -234,11 +235,11 @@ def test_offsets_always_cover_their_tokens(tokens):
 
 
 def test_tokens_are_put_together_as_people_write():
-    assert join_tokens(["He", "said", '"', "no", '"', ",", "(", "twice", ")", "."])[0] == (
+    assert joined(["He", "said", '"', "no", '"', ",", "(", "twice", ")", "."])[0] == (
         'He said "no", (twice).'
     )
-    assert join_tokens(["我", "在", "IBM", "工", "作", "。"])[0] == "我在IBM工作。"
-    assert join_tokens(["do", "n't", "pay", "$", "5"])[0] == "don't pay $5"
+    assert joined(["我", "在", "IBM", "工", "作", "。"])[0] == "我在IBM工作。"
+    assert joined(["do", "n't", "pay", "$", "5"])[0] == "don't pay $5"
 
 
 def test_tokens_end_where_entities_end():

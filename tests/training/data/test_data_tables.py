@@ -8,8 +8,8 @@ import pytest
 from data_helpers import read_all, spec_of, write_csv, write_jsonl
 
 from assistant.errors import InvalidInputError, NotFoundError
+from assistant.records import render_record
 from training.data.ledger import Ledger
-from training.data.records import render_record
 from training.data.rows import ChatMessage, LabelledText, TextPair
 
 

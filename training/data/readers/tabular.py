@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import InvalidInputError
+from assistant.records import render_record
 from assistant.tables import column_key
 from training.data.ledger import Ledger, RowProblem
 from training.data.readers.cells import (
@@ -21,7 +22,6 @@ from training.data.readers.cells import (
     text_of,
     texts_of,
 )
-from training.data.records import render_record
 from training.data.rows import (
     ChatExample,
     ChatMessage,

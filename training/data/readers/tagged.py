@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import InvalidInputError
+from assistant.evaluation.sentences import joined
 from training.data.bio import detect_scheme, to_bio
 from training.data.ledger import Ledger, RowProblem
 from training.data.readers.cells import Table, cell, extra_of, optional_text, text_of
 from training.data.readers.files import read_text
 from training.data.rows import Extra, TaggedText
-from training.data.spans import Span, cut_tokens, find_nearest, join_tokens
+from training.data.spans import Span, cut_tokens, find_nearest
 from training.data.spec import DataSpec
 
 _REPAIRED = "entity tags repaired"
@@ -115,9 +116,9 @@ def _to_rows(
         tags, repairs = to_bio([_renamed(tag, spec) for _, tag in pairs], scheme)
         ledger.mend(_REPAIRED, repairs)
         tokens = tuple(token for token, _ in pairs)
-        text, offsets = join_tokens(tokens)
+        text, offsets = joined(tokens)
         yield TaggedText(
-            tokens, tuple(tags), text, tuple(offsets), sentence.group, sentence.source,
+            tokens, tuple(tags), text, offsets, sentence.group, sentence.source,
             sentence.extra,
         )  # fmt: skip
 
