@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,9 @@ def command(
     last checkpoint when the same command is given again.
     """
     _check_libraries()
+    # Before torch is loaded: threads that wait busily for one that is not running cost several
+    # times the step on a machine that does other work too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     settings = load_settings()
     reading = importlib.import_module("training.recipe")
     running = importlib.import_module("training.run")
