@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -194,8 +193,3 @@ def _by_length(
             found[place] = rows[row, :length] if tokens else rows[row]
     model.train(was_training)
     return [found[i] for i in range(len(items))]
-
-
-def with_calibration(head: HeadSpec, **changes: Any) -> HeadSpec:
-    """Return the head with temperature, threshold or label of rejection set."""
-    return replace(head, **changes)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from assistant.errors import InvalidInputError, StorageError
+from assistant.models.loading import available_cores
 from training.recipe import Recipe
 from training.reporting import Reporter
 from training.sections import Train
@@ -82,7 +82,7 @@ def fit(
     """
     if not examples:
         raise InvalidInputError("There are no training rows; look at the data card of the run.")
-    torch.set_num_threads(recipe.train.threads or _cores())
+    torch.set_num_threads(recipe.train.threads or available_cores())
     arguments = _arguments(recipe, folder, len(examples), validate is not None, metric)
     log = _Log(reporter, folder / "log.jsonl", recipe.train.minutes, validated=validate is not None)
     trainer = _Loop(
@@ -298,7 +298,3 @@ def _resumable(folder: Path) -> str | None:
     last: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None  # type: ignore[no-untyped-call]
     whole = last is not None and (Path(last) / WEIGHTS).is_file()
     return last if whole and (Path(last or "") / "trainer_state.json").is_file() else None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -68,8 +68,11 @@ def _open(settings: Settings, place: EncoderPlace, choice: Choice) -> Encoder:
 
 def thread_count(settings: Settings) -> int:
     """Return the threads to use: as set, or every core this process may run on."""
-    if settings.threads:
-        return settings.threads
+    return settings.threads or available_cores()
+
+
+def available_cores() -> int:
+    """Return how many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import ModelError
-from assistant.models.build.sources import sha256_of
+from assistant.models.build.sources import (
+    FOLDER_FILES,
+    WEIGHTS_FILE,
+    folder_digest,
+    sha256_of,
+)
 
-WEIGHTS_FILE = "model.safetensors"
-FOLDER_FILES = ("config.json", "tokenizer.json", WEIGHTS_FILE)
 _OPTIONAL_FILES = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _ORIGIN_FILE = "origin.json"
 # Raised when the conversion changes, so that older cached folders are made anew.
 _CONVERSION = "1"
@@ -218,20 +220,8 @@ def _move(made: Path, target: Path) -> None:
 
 
 def _local(folder: Path, label: str, version: str, origin: str) -> BaseModel:
-    missing = [name for name in FOLDER_FILES if not (folder / name).is_file()]
-    if WEIGHTS_FILE in missing:
-        pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
-        if pickles:
-            raise ModelError(
-                f"{folder} holds pickled weights ({', '.join(pickles)}), which can run code when "
-                f"loaded and are refused. Convert them to {WEIGHTS_FILE}."
-            )
-    if missing:
-        raise ModelError(f"{folder} lacks {', '.join(missing)}; needed: {', '.join(FOLDER_FILES)}.")
-    digest = hashlib.sha256()
-    for name in FOLDER_FILES:
-        digest.update(f"{name}:{sha256_of(folder / name)}\n".encode())
-    return BaseModel(label, version, digest.hexdigest(), folder, "not stated", origin=origin)
+    digest = folder_digest(folder)
+    return BaseModel(label, version, digest, folder, "not stated", origin=origin)
 
 
 def _hub(repository: str) -> BaseModel:

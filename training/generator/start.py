@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.errors import InvalidInputError
-from assistant.models.build.sources import sha256_of
+from assistant.models.build.sources import WEIGHTS_FILE, sha256_of
 from assistant.models.names import REGISTRY_PREFIX, SHARED_TENANT, parse_ref
 from assistant.models.store import ModelStore
 from assistant.settings import Settings
-from training.generator.source import WEIGHTS_FILE, BaseModel, resolve
+from training.generator.source import BaseModel, resolve
 from training.generator.tuned import TUNED_FILE, A, B, Tensors, merge, read_details, read_tuned
 
 

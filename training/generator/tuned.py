@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.errors import ModelError, StorageError
-from training.generator.source import WEIGHTS_FILE, BaseModel
+from assistant.models.build.sources import WEIGHTS_FILE
+from training.generator.source import BaseModel
 
 TUNED_FILE = "tuned.safetensors"
 FORMAT = "generator-tuned-1"

@@ -20,7 +20,7 @@ from indexes.types import FloatArray
 from training import continual, pseudo
 from training.calibrating import sigmoid_temperature, softmax_temperature
 from training.data.rows import Kind, LabelledText, Row
-from training.fitting import example, make_model, predict, train_heads, with_calibration
+from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.loop import Example
 from training.losses import MultiLabel, SingleLabel, Teaching, balanced
@@ -228,9 +228,9 @@ def calibrated(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText])
     own = logits[known]
     if head.activation == "sigmoid":
         truth = np.array(targets(head, [rows[i] for i in known]), dtype=np.float32)
-        return with_calibration(head, temperature=sigmoid_temperature(own, truth))
+        return replace(head, temperature=sigmoid_temperature(own, truth))
     labels: NDArray[np.int64] = np.array([places[rows[i].labels[0]] for i in known])
-    return with_calibration(head, temperature=softmax_temperature(own, labels))
+    return replace(head, temperature=softmax_temperature(own, labels))
 
 
 def _teaching(job: Job) -> Teaching:

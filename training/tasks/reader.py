@@ -23,7 +23,7 @@ from training.data.ledger import Ledger
 from training.data.readers import find_sources, read_source
 from training.data.rows import Kind, PlainText, ReadingExample, Row
 from training.data.spec import DataSpec
-from training.fitting import make_model, train_heads, with_calibration
+from training.fitting import make_model, train_heads
 from training.job import Job, Metrics, Trained
 from training.modeling import TunedModel
 from training.serving import headed, refuse_label_methods, room
@@ -126,15 +126,13 @@ def calibrated(
     """
     answerable = np.array([bool(row.answers) for row in rows])
     if not len(rows) or answerable.all():
-        return with_calibration(head, threshold=0.0)
+        return replace(head, threshold=0.0)
     found = _answers(model, head, rows, job)
     highest, _ = best_no_answer(_f1(found, rows), answerable, -found.scores)
     temperature = sigmoid_temperature(
         found.scores.astype(np.float32), answerable.astype(np.float32)
     )
-    return with_calibration(
-        head, temperature=temperature, threshold=_sigmoid(-highest / temperature)
-    )
+    return replace(head, temperature=temperature, threshold=_sigmoid(-highest / temperature))
 
 
 def _answers(

@@ -22,7 +22,7 @@ from assistant.models.tokens import probabilities
 from indexes.types import FloatArray
 from training.calibrating import sigmoid_temperature
 from training.data.rows import Kind, Row, TextPair
-from training.fitting import example, make_model, predict, train_heads, with_calibration
+from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.losses import MultiLabel
 from training.modeling import TunedModel
@@ -174,10 +174,10 @@ def calibrated(model: TunedModel, head: HeadSpec, checks: _Checks, job: Job) -> 
         return head
     logits = _logits(model, head, [(row.text_a, row.text_b) for row in checks.labelled], job)
     labels = np.array([row.label for row in checks.labelled], dtype=np.float32)
-    head = with_calibration(head, temperature=sigmoid_temperature(logits, labels))
+    head = replace(head, temperature=sigmoid_temperature(logits, labels))
     by = "f1" if _metric(job) == "f1" else "accuracy"
     threshold = best_threshold(truth, probabilities(head, logits), by)
-    return with_calibration(head, threshold=min(max(threshold, 0.0), 1.0))
+    return replace(head, threshold=min(max(threshold, 0.0), 1.0))
 
 
 def _metric(job: Job) -> str:

@@ -17,7 +17,7 @@ from assistant.models.tagger import Tagger
 from training import tagging
 from training.calibrating import softmax_temperature
 from training.data.rows import Kind, Row, TaggedText
-from training.fitting import make_model, predict, train_heads, with_calibration
+from training.fitting import make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.loop import Example
 from training.losses import balanced
@@ -110,7 +110,7 @@ def calibrated(model: TunedModel, head: HeadSpec, checks: Sequence[Example], job
     labels = np.concatenate([row["labels"] for row in checks])
     own = np.flatnonzero(labels != tagging.IGNORED)[:_CALIBRATION_TOKENS]
     temperature = softmax_temperature(np.concatenate(found)[own], labels[own])
-    return with_calibration(head, temperature=temperature)
+    return replace(head, temperature=temperature)
 
 
 def wants_dense(job: Job) -> bool:

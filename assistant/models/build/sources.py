@@ -78,7 +78,12 @@ def _from_package(wanted: PackageFile) -> Source:
     return Source(wanted.package, wanted.version, found, path)
 
 
-def _from_folder(folder: Path, *, label: str, version: str) -> Source:
+def folder_digest(folder: Path) -> str:
+    """Return what identifies the content of a folder of weights.
+
+    Raises ModelError when one of ``FOLDER_FILES`` is missing, naming pickled weights that stand in
+    its place.
+    """
     missing = [name for name in FOLDER_FILES if not (folder / name).is_file()]
     if WEIGHTS_FILE in missing:
         pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
@@ -92,7 +97,11 @@ def _from_folder(folder: Path, *, label: str, version: str) -> Source:
     digest = hashlib.sha256()
     for name in FOLDER_FILES:
         digest.update(f"{name}:{sha256_of(folder / name)}\n".encode())
-    return Source(label, version, digest.hexdigest(), folder)
+    return digest.hexdigest()
+
+
+def _from_folder(folder: Path, *, label: str, version: str) -> Source:
+    return Source(label, version, folder_digest(folder), folder)
 
 
 def _from_hub(repository: str) -> Source:
