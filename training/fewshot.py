@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import time
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
@@ -32,6 +30,7 @@ from training import tuning
 from training.data.rows import LabelledText
 from training.fitting import collate, embed, example, make_model, predict, trained
 from training.job import Job, Trained
+from training.linear import logistic, set_head
 from training.loop import Example, Fitted, fit
 from training.modeling import TunedModel, mean
 from training.recipe import Recipe, with_changes
@@ -110,15 +109,6 @@ def train(job: Job, head: HeadSpec) -> Trained:
     )
     # The head's share counts too: the loop knows of the encoder alone.
     return replace(result, seconds=time.perf_counter() - started)
-
-
-def set_head(model: TunedModel, head: HeadSpec, weights: FloatArray, bias: FloatArray) -> None:
-    """Write a linear head, (labels, hidden) and (labels,), into the model; it is then ready."""
-    out: Any = model.heads[head.name].out
-    with torch.no_grad():
-        out.weight.copy_(torch.from_numpy(weights))
-        out.bias.copy_(torch.from_numpy(bias))
-    model.eval()
 
 
 def in_pairs(rows: Sequence[LabelledText], passes: int, seed: int) -> list[int]:
@@ -220,37 +210,6 @@ def _linear(
             best = score, weights, bias
     assert best is not None
     return best[1], best[2]
-
-
-def logistic(
-    vectors: FloatArray, truth: NDArray[Any], strength: float, seed: int
-) -> tuple[FloatArray, FloatArray]:
-    """Return weights (labels, hidden) and bias (labels,) of a logistic regression.
-
-    ``truth``: int (rows,) with every label present, then softmax over the labels; or 0 and 1
-    (rows, labels), then each on its own. ``strength`` is scikit-learn's C.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    def fitted(labels: NDArray[Any]) -> Any:
-        model = LogisticRegression(C=strength, max_iter=300, random_state=seed)
-        with warnings.catch_warnings():
-            # Not quite converged is good enough: the strength is chosen on validation rows.
-            warnings.simplefilter("ignore")
-            return model.fit(vectors, labels)
-
-    if truth.ndim == 2:
-        models = [fitted(column) for column in truth.T]
-        weights = np.concatenate([model.coef_ for model in models])
-        bias = np.concatenate([model.intercept_ for model in models])
-    else:
-        model = fitted(truth)
-        weights, bias = model.coef_, model.intercept_
-        if len(weights) == 1:
-            # Two labels: scikit-learn keeps the logit of the second alone.
-            weights = np.concatenate([np.zeros_like(weights), weights])
-            bias = np.concatenate([np.zeros_like(bias), bias])
-    return weights.astype(np.float32), bias.astype(np.float32)
 
 
 def _score(job: Job, head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> float:

@@ -24,7 +24,7 @@ _AT_ONCE = 64
 
 
 def make_model(
-    job: Job, heads: Sequence[HeadSpec], losses: Mapping[str, Loss], *, dense: bool = True
+    job: Job, heads: Sequence[HeadSpec], losses: Mapping[str, Loss], *, dense: bool = False
 ) -> TunedModel:
     """Return the job's base with heads, seeded; nothing is frozen yet.
 
@@ -166,6 +166,13 @@ def embed(
         model, items, pad, train, lambda h, mask: h[:, 0] if pooling == "first" else mean(h, mask)
     )
     return np.stack(found) if found else np.zeros((0, model.encoder.config.hidden_size), np.float32)
+
+
+def token_states(
+    model: TunedModel, items: Sequence[Tokenized], pad: int, train: Train
+) -> list[FloatArray]:
+    """Return the encoder's vectors of each text's tokens, float32 (tokens, hidden)."""
+    return _by_length(model, items, pad, train, lambda h, mask: h)
 
 
 def _by_length(

@@ -24,6 +24,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from assistant.errors import InvalidInputError, StorageError
 from assistant.models.loading import available_cores
+from training.dropout import quicken
 from training.recipe import Recipe
 from training.reporting import Reporter
 from training.sections import Train
@@ -83,6 +84,8 @@ def fit(
     if not examples:
         raise InvalidInputError("There are no training rows; look at the data card of the run.")
     torch.set_num_threads(recipe.train.threads or available_cores())
+    if not torch.cuda.is_available():
+        quicken(model)
     arguments = _arguments(recipe, folder, len(examples), validate is not None, metric)
     log = _Log(reporter, folder / "log.jsonl", recipe.train.minutes, validated=validate is not None)
     trainer = _Loop(

@@ -91,7 +91,7 @@ class Tuning(Section):
 class Train(Section):
     """How it is trained. ``max_steps`` and ``minutes`` end a run early when above 0.
 
-    ``learning_rate`` 0 takes the method's own default (``training.loop``). ``warmup`` is a share
+    ``learning_rate`` 0 takes the method's own default (``training.tuning``). ``warmup`` is a share
     of all steps; ``decay`` the shape after it. ``patience`` counts evaluations without an
     improvement of ``min_delta`` in the validation metric; 0 never stops early. ``precision`` auto:
     bf16 where the hardware multiplies it, else fp32.
@@ -143,12 +143,18 @@ class Gate(Section):
 
 
 class Head(Section):
-    """One head: of a classifier (``heads.main``) or several on one encoder (multi-task)."""
+    """One head: of a classifier (``heads.main``) or several on one encoder (multi-task).
+
+    It is linear, or with ``dense`` has a layer with tanh before. ``start``: classifiers and taggers
+    begin as a ``logistic`` regression on the untuned encoder, or at ``random``; one taken over from
+    a parent or a teacher goes on from there.
+    """
 
     kind: Literal["classify", "tag"] = "classify"
     data: DataSpec | None = None
     pooling: Literal["mean", "first"] = "mean"
-    dense: bool = True
+    dense: bool = False
+    start: Literal["logistic", "random"] = "logistic"
     multi_label: bool = False
     weight: float = Field(default=1.0, gt=0)
     reject_label: str = ""

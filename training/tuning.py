@@ -24,12 +24,12 @@ _MODULE = re.compile(r"encoder\.layer\.(\d+)\.(.+)$")
 _SHORT = {torch_module(name): name for name in ("q", "k", "v", "ao", "fi", "fo")}
 
 LEARNING_RATES = {
-    "full": 5e-5,
+    "full": 1e-4,
     "top_layers": 1e-4,
     "lora": 5e-4,
     "adalora": 2e-3,
     "prompt": 1e-2,
-    "few_shot": 5e-5,
+    "few_shot": 1e-4,
     "zero_shot": 0.0,
 }
 """By method, for batches of about 32; heads start from nothing and take ``HEAD_RATE``."""

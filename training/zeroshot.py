@@ -18,9 +18,9 @@ from assistant.errors import InvalidInputError
 from assistant.models.heads import HeadSpec
 from assistant.models.prototypes import Prototypes, prototypes
 from training import tuning
-from training.fewshot import set_head
 from training.fitting import embed, make_model, predict, trained
 from training.job import Job, Trained
+from training.linear import set_head
 from training.loop import Fitted
 from training.modeling import TunedModel
 from training.tasks import classifier

@@ -16,7 +16,8 @@ from assistant.models.loading import open_classifier
 from assistant.models.prototypes import prototypes, unit
 from training import run as running
 from training.data.rows import LabelledText
-from training.fewshot import AllPairs, in_pairs, logistic
+from training.fewshot import AllPairs, in_pairs
+from training.linear import logistic
 from training.recipe import Recipe
 from training.reporting import Silent
 from training.zeroshot import readable

@@ -198,7 +198,9 @@ def test_a_worse_version_does_not_pass_beside_the_current_one(base: Path, tmp_pa
     good = running.run(recipe(base, tmp_path), settings, Silent(), promote=True)
     assert good.promoted
     untrained = {"max_steps": 1, "learning_rate": 1e-9, "head_learning_rate": 1e-9}
-    bad = running.run(recipe(base, tmp_path, train=untrained), settings, Silent(), promote=True)
+    heads = {"label": {"start": "random"}}
+    worse = recipe(base, tmp_path, train=untrained, heads=heads)
+    bad = running.run(worse, settings, Silent(), promote=True)
     assert not bad.promoted
     assert "intent/tiny@v1" in bad.passport.gate.reason
     assert ModelStore.of(settings).current("intent", "tiny").number == 1

@@ -22,6 +22,7 @@ from training.calibrating import sigmoid_temperature, softmax_temperature
 from training.data.rows import Kind, LabelledText, Row
 from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
+from training.linear import start_head
 from training.loop import Example
 from training.losses import MultiLabel, SingleLabel, Teaching, balanced
 from training.modeling import Loss, TunedModel
@@ -65,7 +66,9 @@ def train_once(job: Job, head: HeadSpec) -> Trained:
 def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
     rows, valid = labelled(job.data.train), labelled(job.data.valid)
     loss = make_loss(job, head, rows, _teaching(job))
+    examples = _examples(job, head, rows)
     model = make_model(job, [head], {head.name: loss}, dense=head_section(job).dense)
+    start_head(job, model, head, head_section(job), examples)
     valid_items = tokenized(job, valid, head)
     pad = job.base.weights.vocabulary.pad
 
@@ -76,7 +79,7 @@ def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
     return train_heads(
         job,
         model,
-        _examples(job, head, rows),
+        examples,
         validate=(lambda fitted: scores(head, logits(fitted), valid)) if valid else None,
         metric=job.recipe.gate.metric or default_metric(job.recipe),
         finish=lambda fitted: [calibrated(head, logits(fitted), valid)],

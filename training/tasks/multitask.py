@@ -21,6 +21,7 @@ from training.data.pipeline import prepare as prepare_rows
 from training.data.rows import Kind, Row, row_texts
 from training.data.storage import Prepared
 from training.job import Job, Metrics, Trained
+from training.linear import start_head
 from training.loop import Example
 from training.losses import Teaching
 from training.mixing import HeadBatches
@@ -48,8 +49,12 @@ class _Part:
     calibrated: Callable[[TunedModel], HeadSpec]
 
     @property
+    def section(self) -> Head:
+        return next(iter(self.job.recipe.heads.values()))
+
+    @property
     def metric(self) -> str:
-        return main_metric(next(iter(self.job.recipe.heads.values())))
+        return main_metric(self.section)
 
 
 def prepare(recipe: Recipe, folder: Path, reporter: Reporter) -> Prepared:
@@ -79,9 +84,11 @@ def train(job: Job) -> Trained:
         job,
         [part.head for part in parts],
         {part.head.name: part.loss for part in parts},
+        dense=True,
     )
     for part in parts:
         _shape(model, part)
+        start_head(job, model, part.head, part.section, part.examples)
     examples = [row for part in parts for row in part.examples]
     sampler = _sampler(job, parts)
     valid = bool(job.data.valid)
@@ -207,9 +214,10 @@ def _classify_part(job: Job) -> _Part:
 
 def _shape(model: TunedModel, part: _Part) -> None:
     """Take the dense layer off a head that is to have none; one taken over keeps its shape."""
-    section = next(iter(part.job.recipe.heads.values()))
-    wanted = tagger.wants_dense(part.job) if section.kind == "tag" else section.dense
-    if not wanted and f"head.{part.head.name}.out.w" not in part.job.base.weights.tensors:
+    if (
+        not part.section.dense
+        and f"head.{part.head.name}.out.w" not in part.job.base.weights.tensors
+    ):
         module: Any = model.heads[part.head.name]
         module.dense = None
 
@@ -230,7 +238,7 @@ def _sampler(job: Job, parts: Sequence[_Part]) -> HeadBatches:
     lengths = [len(row["input_ids"]) for part in parts for row in part.examples]
     return HeadBatches(
         [len(part.examples) for part in parts],
-        [next(iter(part.job.recipe.heads.values())).weight for part in parts],
+        [part.section.weight for part in parts],
         job.recipe.train.batch_size,
         job.recipe.recipe.seed,
         lengths if job.recipe.train.group_by_length else None,

@@ -19,6 +19,7 @@ from training.calibrating import softmax_temperature
 from training.data.rows import Kind, Row, TaggedText
 from training.fitting import make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
+from training.linear import start_head
 from training.loop import Example
 from training.losses import balanced
 from training.modeling import TunedModel
@@ -42,7 +43,9 @@ def train(job: Job) -> Trained:
     examples = tagging.examples(tokenizer, rows, head)
     checks = tagging.examples(tokenizer, valid, head)
     losses = {head.name: make_loss(job, examples, head)}
-    model = make_model(job, [head], losses, dense=wants_dense(job))
+    section = next(iter(job.recipe.heads.values()), Head())
+    model = make_model(job, [head], losses, dense=section.dense)
+    start_head(job, model, head, section, examples)
     result = train_heads(
         job,
         model,
@@ -111,12 +114,6 @@ def calibrated(model: TunedModel, head: HeadSpec, checks: Sequence[Example], job
     own = np.flatnonzero(labels != tagging.IGNORED)[:_CALIBRATION_TOKENS]
     temperature = softmax_temperature(np.concatenate(found)[own], labels[own])
     return replace(head, temperature=temperature)
-
-
-def wants_dense(job: Job) -> bool:
-    """Whether the recipe asks for a dense layer; tokens have none unless it says so."""
-    section = next(iter(job.recipe.heads.values()), Head())
-    return section.dense and "dense" in section.model_fields_set
 
 
 def _name(job: Job) -> str:
