@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from assistant.errors import ModelError, StorageError
 from assistant.models.build.graph import Precision, build_graph
 from assistant.models.build.tuned import TUNED_FILE, TunedWeights, apply
-from assistant.models.build.tuned_build import build_tuned, pooling_of
+from assistant.models.build.tuned_build import build_tuned, pooling_of, with_scales
 from assistant.models.registry import MODEL_FILE
 from assistant.models.session import CpuBackend, Outputs, Tokens, pad
 from assistant.models.tokens import Tokenized
@@ -34,7 +35,9 @@ def export(job: Job, trained: Trained, folder: Path) -> dict[str, float]:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True)
-        save_tuned(trained.tuned, folder / TUNED_FILE)
+        tuned = with_scales(trained.tuned, job.base.original, trained.sample)
+        trained = replace(trained, tuned=tuned)
+        save_tuned(tuned, folder / TUNED_FILE)
         figures = torch_parity(job.base, trained)
         for precision in dict.fromkeys(("fp32", *job.recipe.export.precisions)):
             figures |= _built(job, trained, folder / precision, precision)
@@ -51,11 +54,15 @@ def export(job: Job, trained: Trained, folder: Path) -> dict[str, float]:
     return figures
 
 
-def save_tuned(tuned: TunedWeights, path: Path) -> None:
-    """Write tuned weights as safetensors: what changed, and nothing that can run."""
+def save_tuned(tuned: TunedWeights, path: Path, *, half: bool = False) -> None:
+    """Write tuned weights as safetensors: what changed, and nothing that can run.
+
+    ``half`` writes 16 bits a number.
+    """
     from safetensors.numpy import save_file
 
-    tensors = {name: np.ascontiguousarray(value) for name, value in tuned.tensors.items()}
+    kind = np.float16 if half else np.float32
+    tensors = {n: np.ascontiguousarray(v, dtype=kind) for n, v in tuned.stored().items()}
     save_file(tensors, path, metadata=tuned.metadata())
 
 

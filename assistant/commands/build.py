@@ -66,7 +66,10 @@ def _build_models(settings: Settings, source: str | None) -> dict[str, Any]:
     from assistant.models.build import build_encoder
     from assistant.models.encoders import encoder_place
     from assistant.models.names import REGISTRY_PREFIX
+    from assistant.models.shipped import install, shipped_models
 
+    if install(settings, shipped_models(), note):
+        note("the models that come with the product are in the registry: assistant models list")
     if settings.encoder.startswith(REGISTRY_PREFIX):  # made by training: there is nothing to build
         return asdict(encoder_place(settings).opened("int8")[1])
     return asdict(build_encoder(settings, note, source=source))

@@ -25,6 +25,7 @@ from assistant.models.reader import Reader
 from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, verify
 from assistant.models.reranker import Reranker
 from assistant.models.session import Choice, choose_device, cuda_problem, open_backend
+from assistant.models.shipped import install, shipped_models
 from assistant.models.store import ModelStore
 from assistant.models.tagger import Tagger
 from assistant.models.versions import Version
@@ -181,7 +182,7 @@ def _open_model(settings: Settings, task: str, name: str | None, tenant: str) ->
     if name is not None and ("/" in name or os.sep in name):
         return _open_folder(settings, Path(name))
     store = ModelStore.of(settings)
-    version = _find(store, task, name, tenant)
+    version = _find_or_install(settings, store, task, name, tenant)
     choice = choose_device(settings.device, fp16_built="fp16" in version.precisions)
     return _with_fallback(
         settings, choice, lambda taken: _open_version(settings, store, version, taken)
@@ -208,6 +209,20 @@ def _find(store: ModelStore, task: str, name: str | None, tenant: str) -> Versio
         f"There is no task {task[:80]!r}: the tasks are {', '.join(TASKS)}"
         + (f", and the heads of the multi-task model: {', '.join(heads)}." if heads else ".")
     )
+
+
+def _find_or_install(
+    settings: Settings, store: ModelStore, task: str, name: str | None, tenant: str
+) -> Version:
+    """As ``_find``; a fresh data folder first gets what comes with the product for the task."""
+    try:
+        return _find(store, task, name, tenant)
+    except ModelError:
+        plain = None if name is None else name.partition("@")[0]
+        wanted = [m for m in shipped_models(task) if plain in (None, m.name)]
+        if not install(settings, wanted):
+            raise
+    return _find(store, task, name, tenant)
 
 
 def _in_use(store: ModelStore, task: str, name: str | None, tenant: str) -> Version:

@@ -26,6 +26,9 @@ TASKS = (
 SHARED_TENANT = "shared"
 """Its versions serve every tenant that has none of its own."""
 
+DEFAULT_NAMES = {"intent": "banking77"}
+"""Which of the models that come with the product serves a task when none is named."""
+
 REGISTRY_PREFIX = "registry:"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")

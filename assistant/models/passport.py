@@ -65,7 +65,8 @@ class Passport:
     ``recipe`` is the recipe with every default resolved; ``parent`` the base or the version it was
     tuned from; ``metrics`` split -> name -> figure, measured through the served int8 model;
     ``parity`` figures of the export's gates; ``latency_ms`` and ``memory_mb`` by device, latency
-    further by what was timed; ``size_bytes`` of the int8 model; ``created`` ISO 8601, UTC.
+    further by what was timed; ``size_bytes`` of the int8 model; ``created`` ISO 8601, UTC;
+    ``shipped``: it came with the product.
     """
 
     # pydantic checks these classes when a passport is read; numbers must be finite.
@@ -92,6 +93,7 @@ class Passport:
     created: str = ""
     description: str = ""
     notes: tuple[str, ...] = ()
+    shipped: bool = False
     format: int = PASSPORT_FORMAT
 
     def check(self) -> None:

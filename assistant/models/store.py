@@ -33,6 +33,7 @@ from assistant.models.journal import (
     write_pointer,
 )
 from assistant.models.names import (
+    DEFAULT_NAMES,
     SHARED_TENANT,
     TASKS,
     ModelRef,
@@ -141,7 +142,9 @@ class ModelStore:
     def choose(self, task: str, name: str | None, tenant: str = SHARED_TENANT) -> str:
         """Return ``name``, or without one the only name of this task that is in use.
 
-        Raises NotFoundError when nothing is in use, InvalidInputError when several are.
+        Models that came with the product count only where the company has none of its own; among
+        several of them ``DEFAULT_NAMES`` decides. Raises NotFoundError when nothing is in use,
+        InvalidInputError when several are.
         """
         if name is not None:
             return valid_model_name(name)
@@ -153,6 +156,10 @@ class ModelStore:
                 if read_pointer(model.folder).version is not None
             }
         )
+        if len(names) > 1:
+            current = {name: self.current(task, name, tenant) for name in names}
+            own = [name for name in names if not current[name].passport().shipped]
+            names = own or [name for name in names if name == DEFAULT_NAMES.get(task)] or names
         if len(names) == 1:
             return names[0]
         if not names:

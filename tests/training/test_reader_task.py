@@ -44,7 +44,9 @@ def asked(context: str, answer: str = "", question: str = "where is Acme", **val
 def recipe(base: Path, folder: Path, **changes: Any) -> Any:
     tiny_rows.questions(folder)
     data = tiny_rows.data(folder, "rows_questions.jsonl")
-    return tiny.recipe(base, "reader", **{"data": data, "train": LONG, **changes})
+    # Six questions are measured: int8 may lose one of them.
+    values = {"data": data, "train": LONG, "export": {"max_loss": 0.2}, **changes}
+    return tiny.recipe(base, "reader", **values)
 
 
 def test_marked_tokens_cover_exactly_the_answer(base: Path, tmp_path: Path) -> None:

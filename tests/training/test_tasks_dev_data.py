@@ -30,7 +30,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
 def rows_of(folder: Path, name: str, kind: Kind, count: int) -> list[Row]:
     spec = DataSpec(root=folder, train=(name,))
     (source,) = find_sources(spec.train, kind, spec)
-    return list(islice(read_source(source, kind, spec, Ledger()), count))
+    return list(islice(read_source(source, kind, Ledger()), count))
 
 
 @pytest.mark.parametrize(

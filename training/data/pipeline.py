@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from assistant.errors import InvalidInputError
@@ -97,7 +98,12 @@ def _sources(spec: DataSpec, kind: Kind) -> dict[str, list[Source]]:
     if taken:
         raise InvalidInputError(f"data.against: {taken[0]!r} is a split's name; choose another.")
     named = {"train": spec.train, "valid": spec.valid, "test": spec.test, **spec.against}
-    return {name: find_sources(paths, kind, spec) for name, paths in named.items()}
+    found = {name: find_sources(paths, kind, spec) for name, paths in named.items()}
+    for also in spec.also:
+        own = spec.of(also)
+        for name in SPLITS:
+            found[name] += find_sources(getattr(also, name), kind, own)
+    return found
 
 
 @dataclass(slots=True)
@@ -114,8 +120,11 @@ class _Run:
     dialogues: bool = False
     read_kind: Kind = field(init=False)
 
+    also: list[DataSpec] = field(init=False)
+
     def __post_init__(self) -> None:
         self.read_kind = _read_kind(self.spec, self.kind)
+        self.also = [self.spec.of(also) for also in self.spec.also]
 
     def run(
         self, sources: Mapping[str, Sequence[Source]]
@@ -155,26 +164,36 @@ class _Run:
     def _read(self, split: str, sources: Sequence[Source], ledger: Ledger) -> list[Row]:
         cleaner = Cleaner(self.spec.normalise, self.kind, ledger)
         rows: list[Row] = []
-        for source in sources:
-            count = 0
-            for row in read_source(source, self.read_kind, self.spec, ledger):
-                count += 1
-                if count % _EVERY == 0:
-                    self.progress(f"read {split}", len(rows))
-                try:
-                    rows.append(cleaner.row(row))
-                except RowProblem as problem:
-                    text = problem.text or row_texts(row)[0]
-                    ledger.reject(row.source, problem.reason, problem.detail, text)
-            self._add_cards(source, split, count)
+        for spec, together in groupby(sources, key=lambda source: source.spec):
+            own = [
+                row for source in together for row in self._clean(source, split, cleaner, ledger)
+            ]
+            if spec in self.also:
+                limit = spec.max_rows if split == "train" else spec.max_eval_rows
+                setting, seed = "data.also.max_rows", self.spec.split.seed
+                own = limit_rows(own, limit, seed=seed, ledger=ledger, setting=setting)
+            rows += own
         self.progress(f"read {split}", len(rows))
         return rows
+
+    def _clean(self, source: Source, split: str, cleaner: Cleaner, ledger: Ledger) -> Iterator[Row]:
+        count = 0
+        for row in read_source(source, self.read_kind, ledger):
+            count += 1
+            if count % _EVERY == 0:
+                self.progress(f"read {split}", count)
+            try:
+                yield cleaner.row(row)
+            except RowProblem as problem:
+                text = problem.text or row_texts(row)[0]
+                ledger.reject(row.source, problem.reason, problem.detail, text)
+        self._add_cards(source, split, count)
 
     def _add_cards(self, source: Source, split: str, rows: int) -> None:
         """Note a file, and the paragraphs that its questions are about."""
         own = (source.name, source.bytes, source.sha256)
         for name, size, sha256 in (own, *source.paragraphs):
-            given = self.spec.licence
+            given = source.spec.licence
             licence = given if isinstance(given, str) else given.get(name, given.get("*", ""))
             if not licence:
                 self.ledger.warn("The licence of some files is not stated (data.licence).")

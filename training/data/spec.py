@@ -149,13 +149,35 @@ class Pairing(_Strict):
     min_chars: int = Field(default=4, ge=1)
 
 
+class Also(_Strict):
+    """Further files, read by columns and labels of their own, whose rows join those of the spec.
+
+    The keys are those of ``DataSpec``. ``max_rows`` and ``max_eval_rows`` bound what these files
+    give, before anything is cut.
+    """
+
+    train: Paths = ()
+    valid: Paths = ()
+    test: Paths = ()
+    format: Format = "auto"
+    encoding: str | None = None
+    columns: Columns = Columns()
+    paragraphs: Paths = ()
+    separator: str | None = None
+    label_map: Mapping[str, str] = Field(default_factory=dict)
+    max_rows: int | None = Field(default=None, ge=1)
+    max_eval_rows: int | None = Field(default=None, ge=1)
+    licence: str | Mapping[str, str] = ""
+
+
 class DataSpec(_Strict):
     """Where rows come from and what is done to them. See ``prepare``.
 
     Splits without files are cut from ``train`` by the fractions of ``split``. ``max_rows`` bounds
     the training rows and ``max_eval_rows`` each of the others (a seeded choice, after cleaning);
     ``per_label`` keeps that many training rows of each label (few-shot). ``label_map`` renames
-    labels; ``labels`` is the closed set allowed. ``licence`` is one licence, or one per file name.
+    labels: ``"*"`` stands for all it does not name, and a row whose label becomes empty is left
+    out; ``labels`` is the closed set allowed. ``licence`` is one licence, or one per file name.
     """
 
     root: Path | None = None
@@ -183,6 +205,12 @@ class DataSpec(_Strict):
     split: Split = Split()
     leaks: Leaks = Leaks()
     licence: str | Mapping[str, str] = ""
+    also: tuple[Also, ...] = ()
+
+    def of(self, also: Also) -> DataSpec:
+        """Return the spec by which the files of ``also`` are read."""
+        own = {name: getattr(also, name) for name in Also.model_fields}
+        return self.model_copy(update={**own, "also": ()})
 
     @model_validator(mode="after")
     def _has_train(self) -> DataSpec:

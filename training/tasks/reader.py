@@ -176,7 +176,7 @@ def _documents(job: Job) -> list[PlainText]:
         rows = [
             row
             for source in find_sources(spec.train, "text", spec)
-            for row in read_source(source, "text", spec, ledger)
+            for row in read_source(source, "text", ledger)
         ]
     return [row for row in rows if isinstance(row, PlainText)]
 

@@ -24,6 +24,7 @@ from indexes.types import FloatArray
 TUNED_FILE = "tuned.safetensors"
 FORMAT = 1
 LORA_A, LORA_B = ".lora_a", ".lora_b"
+_SCALES = "scales."
 _LAYER = re.compile(r"l(\d+)\.")
 
 
@@ -35,7 +36,9 @@ class TunedWeights:
     it; ``l3.q.lora_a`` (rank, in) and ``l3.q.lora_b`` (out, rank) add ``b @ a`` to ``l3.q.w`` (Hu
     et al. 2021, arXiv:2106.09685; the scaling is folded into b); ``prompt`` and ``head.*`` are
     new. ``layers`` are the base layers kept, in order, before anything else is applied (a
-    distilled student); empty: all. Other names count the layers that are left.
+    distilled student); empty: all. Other names count the layers that are left. ``scales`` are the
+    outlier factors of its int8 graph (``outlier_scales``), so that it can be built again, equal,
+    without the texts they were found on; empty: not known.
 
     ``base_sha256`` is the base's content hash: applied to another base, the numbers mean nothing.
     """
@@ -51,11 +54,17 @@ class TunedWeights:
     heads: tuple[HeadSpec, ...]
     tensors: Mapping[str, FloatArray] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
+    scales: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
         """How many numbers it holds."""
         return sum(int(value.size) for value in self.tensors.values())
+
+    def stored(self) -> dict[str, FloatArray]:
+        """Return every array that goes into the file, by its name there."""
+        scales = {_SCALES + name: value for name, value in self.scales.items()}
+        return {**self.tensors, **scales}
 
     def metadata(self) -> dict[str, str]:
         """Return what goes beside the tensors in the file."""
@@ -79,6 +88,7 @@ def read_tuned(path: Path) -> TunedWeights:
     """Read a file of tuned weights; ModelError when it is missing, damaged or something else."""
     try:
         values: Any = json.loads(read_metadata(path)["tuned"])
+        stored = read_safetensors(path)
         if values["format"] != FORMAT:
             raise ModelError(
                 f"{path} has format {values['format']}; expected {FORMAT}: train it again."
@@ -93,8 +103,13 @@ def read_tuned(path: Path) -> TunedWeights:
             passage_prefix=str(values["passage_prefix"]),
             licence=str(values["licence"]),
             heads=tuple(head_from_json(head) for head in values["heads"]),
-            tensors=read_safetensors(path),
+            tensors={name: t for name, t in stored.items() if not name.startswith(_SCALES)},
             layers=tuple(int(layer) for layer in values["layers"]),
+            scales={
+                name.removeprefix(_SCALES): t
+                for name, t in stored.items()
+                if name.startswith(_SCALES)
+            },
         )
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def build_tuned(
     """Write the tuned model into the new ``folder`` and return its manifest.
 
     ``sample`` are texts (or pairs, for a pair model) like those it will serve: int8 learns its
-    ranges from them and the gate compares on them; without any, a bilingual banking sample serves.
+    ranges from them, unless ``tuned`` knows them, and the gate compares on them; without any, a
+    bilingual banking sample serves.
     Raises ModelError when the weights do not fit the base or the built model strays from fp32, and
     then leaves no manifest, so that the folder is no model.
     """
@@ -49,7 +51,7 @@ def build_tuned(
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     tokens = sample_tokens(tokenizer, tuned, limit, sample)
-    scales = outlier_scales(weights, tokens) if precision == "int8" else None
+    scales = (tuned.scales or outlier_scales(weights, tokens)) if precision == "int8" else None
     padded = precision == "fp16"
     graph = build_graph(weights, precision, padded=padded, scales=scales, heads=tuned.heads)
     (folder / MODEL_FILE).write_bytes(graph.SerializeToString())
@@ -74,6 +76,16 @@ def build_tuned(
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def with_scales(
+    tuned: TunedWeights, base: BaseEncoder, sample: Sequence[str | tuple[str, str]]
+) -> TunedWeights:
+    """Return ``tuned`` with the outlier factors of its int8 graph, found on ``sample``."""
+    weights = apply(tuned, base.weights, base.sha256)
+    tokenizer = build_tokenizer(weights.vocabulary)
+    tokens = sample_tokens(tokenizer, tuned, max_tokens(tuned, weights), sample)
+    return replace(tuned, scales=outlier_scales(weights, tokens))
 
 
 def max_tokens(tuned: TunedWeights, weights: EncoderWeights) -> int:

@@ -34,7 +34,7 @@ def read_all(spec: DataSpec, kind: Kind, ledger: Ledger | None = None) -> list[R
     """Read the training files, uncleaned."""
     ledger = ledger or Ledger()
     sources = find_sources(spec.train, kind, spec)
-    return [row for source in sources for row in read_source(source, kind, spec, ledger)]
+    return [row for source in sources for row in read_source(source, kind, ledger)]
 
 
 def rejected_of(folder: Path) -> list[dict[str, str]]:

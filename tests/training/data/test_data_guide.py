@@ -29,10 +29,11 @@ def test_the_shown_command_is_understood(tmp_path, capsys):
     assert '"rows": 48' in capsys.readouterr().out
 
 
-def test_the_first_example_is_a_valid_data_table():
-    (block,) = re.findall(r"```toml\n(\[data\]\n(?:.*\n)*?)```", PAGE)
-    spec = DataSpec.model_validate(tomllib.loads(block)["data"])
-    assert spec.columns.group == "customer_id" and len(spec.normalise.mask) == 4
+def test_the_examples_are_valid_data_tables():
+    blocks = re.findall(r"```toml\n(\[data\]\n(?:.*\n)*?)```", PAGE)
+    first, second = (DataSpec.model_validate(tomllib.loads(block)["data"]) for block in blocks)
+    assert first.columns.group == "customer_id" and len(first.normalise.mask) == 4
+    assert second.also[0].label_map["*"] == "out_of_scope"
 
 
 def test_every_kind_and_section_is_described():

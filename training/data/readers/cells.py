@@ -140,8 +140,10 @@ def labels_of(values: Values, spec: DataSpec) -> tuple[str, ...]:
 def rename_labels(found: Sequence[str], spec: DataSpec) -> tuple[str, ...]:
     """Strip, rename and check labels; see ``labels_of``."""
     stripped = [label.strip() for label in found]
-    names = [spec.label_map.get(label, label) for label in stripped if label]
-    labels = tuple(dict.fromkeys(names))
+    names = [renamed(label, spec) for label in stripped if label]
+    labels = tuple(dict.fromkeys(name for name in names if name))
+    if names and not labels:
+        raise RowProblem("left out by data.label_map", f"labels {stripped}")
     for label in labels:
         if spec.labels and label not in spec.labels:
             raise RowProblem("label not allowed", f"{label!r} is not in data.labels")
@@ -155,6 +157,11 @@ def rename_labels(found: Sequence[str], spec: DataSpec) -> tuple[str, ...]:
     return labels
 
 
+def renamed(label: str, spec: DataSpec) -> str:
+    """Return what ``label_map`` makes of a label, by its name or by ``"*"``; "" leaves it out."""
+    return spec.label_map.get(label, spec.label_map.get("*", label))
+
+
 def match_of(values: Values, spec: DataSpec) -> float | None:
     """Return the label of a pair in [0, 1]; None where there is no column of labels.
 
@@ -166,7 +173,7 @@ def match_of(values: Values, spec: DataSpec) -> float | None:
         return None
     name = name or DEFAULT_LABEL
     raw = text_of(cell(values, name), name).strip()
-    raw = spec.label_map.get(raw, raw)
+    raw = renamed(raw, spec)
     if not raw:
         raise RowProblem("no label")
     try:

@@ -31,6 +31,7 @@ class Source:
     """A file or BEIR folder. ``sha256`` is of its bytes (a folder's: of its files' hashes).
 
     ``paragraphs``: name, bytes and SHA-256 of the files that hold the contexts of its questions.
+    ``spec`` says how it is read.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Source:
     sha256: str
     bytes: int
     format: Format
+    spec: DataSpec
     paragraphs: tuple[tuple[str, int, str], ...] = ()
 
 
@@ -99,7 +101,7 @@ def _source(path: Path, root: Path, kind: Kind, spec: DataSpec) -> Source:
             f"{name}: cannot be read: {error.strerror or error}. Check its permissions."
         ) from None
     whole = hashes[0] if path.is_file() else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Source(path, name, whole, size, form, paragraphs)
+    return Source(path, name, whole, size, form, spec, paragraphs)
 
 
 def _sha256(path: Path) -> str:
@@ -160,9 +162,9 @@ def _first_row(path: Path, spec: DataSpec) -> dict[str, Any]:
     return next((dict(row.values) for row in read_rows(path, table) if not row.error), {})
 
 
-def read_source(source: Source, kind: Kind, spec: DataSpec, ledger: Ledger) -> Iterator[Row]:
+def read_source(source: Source, kind: Kind, ledger: Ledger) -> Iterator[Row]:
     """Yield the rows of one file, as the kind asks. Raises ``InvalidInputError``."""
-    path, form = source.path, source.format
+    path, form, spec = source.path, source.format, source.spec
     if form == "dialogue" and kind in ("pairs", "classify", "chat", "text"):
         return dialogue_rows(read_dialogues(path, spec, ledger), kind, spec, ledger)
     reader = _READERS.get((kind, form))

@@ -1,0 +1,157 @@
+"""The fine-tuned models that come with the product.
+
+The source holds what a few megabytes hold: adapters and heads, passport and card, in
+``assistant/shipped/TASK/NAME/`` (``training.shipping`` writes them). Set-up merges each with its
+base into an int8 model, kept in the cache under the hash of what went in, and adds it to the
+registry of trained models, where it can be replaced and rolled back to like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock
+
+from assistant.errors import ModelError
+from assistant.models.build.tuned import TUNED_FILE
+from assistant.models.journal import sync_folder
+from assistant.models.manifest import FORMAT, read_manifest
+from assistant.models.names import TASKS
+from assistant.models.passport import PASSPORT_FILE, passport_from_json
+from assistant.models.registry import verify
+from assistant.models.store import ModelStore
+from assistant.models.versions import Version
+from assistant.settings import Settings
+
+SHIPPED = Path(__file__).resolve().parents[1] / "shipped"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedModel:
+    """A model in the source: its files are ``tuned.safetensors`` and ``passport.json``."""
+
+    task: str
+    name: str
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights: what tells a shipped version in a registry."""
+        return _digest(self.folder / TUNED_FILE)
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.name}"
+
+
+def shipped_models(task: str | None = None, root: Path | None = None) -> list[ShippedModel]:
+    """Return the models of the source, or those of one task, in the order of ``TASKS``."""
+    return [
+        ShippedModel(one, folder.name, folder)
+        for one in (TASKS if task is None else (task,))
+        for folder in sorted(((root or SHIPPED) / one).glob("*"))
+        if (folder / TUNED_FILE).is_file()
+    ]
+
+
+def install(
+    settings: Settings, models: Sequence[ShippedModel], progress: Progress | None = None
+) -> list[Version]:
+    """Build the models that are not built yet, add them to the registry, and return what is new.
+
+    One is promoted where nothing of its name is in use, or an older shipped version is; a version
+    of the company's own stays. Safe to run again and beside itself. Raises ModelError.
+    """
+    say = progress or (lambda message: None)
+    store, found = ModelStore.of(settings), []
+    with _one_at_a_time(settings):
+        missing = [model for model in models if not _there(store, model)]
+        for model, folder in _built(settings, missing, say):
+            text = (model.folder / PASSPORT_FILE).read_text(encoding="utf-8")
+            before = store.current_or_none(model.task, model.name)
+            version = store.add(
+                folder,
+                task=model.task,
+                name=model.name,
+                passport=passport_from_json(text, str(model.folder / PASSPORT_FILE)),
+            )
+            if before is None or is_shipped(before):
+                store.promote(version)
+            say(f"added {version.ref}")
+            found.append(version)
+    return found
+
+
+def is_shipped(version: Version) -> bool:
+    """Whether a version came with the product, this release of it or an earlier one."""
+    return version.passport().shipped
+
+
+def _there(store: ModelStore, model: ShippedModel) -> bool:
+    return any(
+        _digest(version.folder / TUNED_FILE) == model.digest
+        for version in store.versions(model.task, model.name)
+        if (version.folder / TUNED_FILE).is_file()
+    )
+
+
+def _built(
+    settings: Settings, models: Sequence[ShippedModel], say: Progress
+) -> Iterator[tuple[ShippedModel, Path]]:
+    """Yield each model with the folder of its version, built now or earlier."""
+    from assistant.models.build.bases import open_base
+    from assistant.models.build.tuned import read_tuned
+    from assistant.models.build.tuned_build import build_tuned
+
+    open_once = lru_cache(maxsize=1)(open_base)
+    for model in models:
+        folder = settings.models_dir / "shipped" / model.task / f"{model.name}-{_key(model)}"
+        if not _whole(folder):
+            say(f"building {model}")
+            tuned = read_tuned(model.folder / TUNED_FILE)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part:
+                build_tuned(tuned, open_once(tuned.base), Path(part) / "version" / "int8")
+                shutil.copyfile(model.folder / TUNED_FILE, Path(part) / "version" / TUNED_FILE)
+                sync_folder(Path(part) / "version")
+                (Path(part) / "version").rename(folder)
+        yield model, folder
+
+
+def _key(model: ShippedModel) -> str:
+    return hashlib.sha256(f"{FORMAT} {model.digest}".encode()).hexdigest()[:16]
+
+
+def _whole(folder: Path) -> bool:
+    """Whether an earlier build is there and undamaged; a damaged one is taken away."""
+    if not folder.is_dir():
+        return False
+    try:
+        verify(folder / "int8", read_manifest(folder / "int8"))
+    except ModelError:
+        shutil.rmtree(folder)
+        return False
+    return True
+
+
+def _one_at_a_time(settings: Settings) -> FileLock:
+    settings.models_dir.mkdir(parents=True, exist_ok=True)
+    return FileLock(settings.models_dir / "shipped.lock")
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(path: Path) -> str:
+    stat = path.stat()
+    return _digest_of(path, stat.st_size, stat.st_mtime_ns)

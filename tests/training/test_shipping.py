@@ -1,0 +1,69 @@
+"""A recipe becomes a small file in the source that set-up turns into a served model."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_base as tiny
+
+from assistant.errors import InvalidInputError
+from assistant.models import loading
+from assistant.models.build.tuned import TUNED_FILE, read_tuned
+from assistant.models.passport import PASSPORT_FILE, passport_from_json
+from assistant.models.shipped import install, shipped_models
+from training import shipping
+from training.recipe import Recipe
+from training.reporting import Silent
+
+
+def recipe(folder: Path, **changes: object) -> Recipe:
+    table = tiny.intent_csv(folder / "intents.csv")
+    return tiny.recipe(
+        tiny.base_folder(folder / "base"),
+        recipe={"kind": "intent", "name": "banking77"},
+        data={
+            "root": str(folder),
+            "train": table.name,
+            "columns": {"label": "intent"},
+            "licence": "CC0-1.0",
+        },
+        tuning={"method": "lora", "rank": 4},
+        **changes,
+    )
+
+
+def test_what_is_shipped_is_what_was_measured(tmp_path: Path) -> None:
+    settings, into = tiny.settings(tmp_path), tmp_path / "shipped"
+    folder = shipping.ship(recipe(tmp_path), settings, Silent(), into)
+    assert folder == into / "intent" / "banking77"
+    passport = passport_from_json((folder / PASSPORT_FILE).read_text(encoding="utf-8"))
+    assert passport.shipped and passport.gate.passed
+    assert str(tmp_path) not in str(passport.recipe["data"])
+    assert "banking77" in (folder / "card.md").read_text(encoding="utf-8")
+    stored = read_tuned(folder / TUNED_FILE)
+    for value in stored.tensors.values():
+        np.testing.assert_array_equal(value, value.astype(np.float16).astype(np.float32))
+    assert stored.scales
+    other = tiny.settings(tmp_path / "elsewhere")
+    (version,) = install(other, shipped_models(root=into))
+    rows = list(tiny.INTENTS)
+    with closing(loading.open_classifier(other, "intent")) as served:
+        assert served.ref == version.ref
+        given = [p.label for p in served.classify([tiny.INTENTS[label][0] for label in rows])]
+    assert given == rows
+    assert passport.metrics["test"]["accuracy"].value > 0.8
+
+
+def test_what_fails_its_gate_or_is_too_large_is_not_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, into = tiny.settings(tmp_path), tmp_path / "shipped"
+    with pytest.raises(InvalidInputError, match="not shipped"):
+        shipping.ship(recipe(tmp_path, gate={"at_least": 1.01}), settings, Silent(), into)
+    monkeypatch.setattr(shipping, "MAX_MEGABYTES", 1e-6)
+    with pytest.raises(InvalidInputError, match="smaller rank"):
+        shipping.ship(recipe(tmp_path), settings, Silent(), into)
+    assert not list(into.glob("*/*"))

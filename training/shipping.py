@@ -1,0 +1,141 @@
+"""Put a trained model among those that come with the product.
+
+``python -m training.shipping RECIPE [--set key=value ...]`` runs the recipe (or goes on, or takes
+its finished version), halves the numbers of its adapter and heads to 16 bits, builds the served
+int8 model from that very file, measures it again on validation and test rows, and writes adapter,
+passport and card to ``assistant/shipped/TASK/NAME/``. Nothing is written where the recipe's gate
+does not pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assistant.errors import AssistantError, InvalidInputError
+from assistant.models.build.tuned import TUNED_FILE, TunedWeights, read_tuned
+from assistant.models.build.tuned_build import build_tuned
+from assistant.models.card import CARD_FILE, card
+from assistant.models.passport import PASSPORT_FILE, Passport
+from assistant.models.registry import MODEL_FILE
+from assistant.models.shipped import SHIPPED
+from assistant.settings import Settings
+from training import passports
+from training.export import save_tuned
+from training.job import Job, Metrics
+from training.recipe import Recipe, read_recipe
+from training.reporting import Reporter, Silent
+from training.run import decide, make_job, metric_of, run, run_folder, switch_off_telemetry
+from training.tasks import task_module
+
+MAX_MEGABYTES = 12.0
+"""A shipped adapter is part of the source: beyond this, tune fewer parameters."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ship what the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.shipping", description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--into", type=Path, default=SHIPPED)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        folder = ship(read_recipe(given.recipe, given.changes), Settings(), Silent(), given.into)
+    except AssistantError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write((folder / CARD_FILE).read_text(encoding="utf-8"))
+    return 0
+
+
+def ship(recipe: Recipe, settings: Settings, reporter: Reporter, into: Path = SHIPPED) -> Path:
+    """Write the shipped form of what the recipe makes, and return its folder.
+
+    Raises InvalidInputError when the file would be too large or its measured gate fails, and what
+    ``training.run.run`` raises; what was shipped before is then left as it is.
+    """
+    switch_off_telemetry()
+    outcome = run(recipe, settings, reporter)
+    tuned = halved(read_tuned(outcome.version.folder / TUNED_FILE))
+    target = into / outcome.version.task / outcome.version.name
+    with tempfile.TemporaryDirectory() as place:
+        part = Path(place) / "version"
+        part.mkdir()
+        save_tuned(tuned, part / TUNED_FILE, half=True)
+        _check_size(part / TUNED_FILE)
+        job = make_job(recipe, settings, reporter, run_folder(recipe, settings, "shared"))
+        passport = measured(job, outcome.passport, part)
+        if not passport.gate.passed:
+            raise InvalidInputError(
+                f"{outcome.version.ref} is not shipped: {passport.gate.verdict()}."
+            )
+        shutil.rmtree(part / "int8")
+        (part / PASSPORT_FILE).write_text(passport.to_json(), encoding="utf-8")
+        (part / CARD_FILE).write_text(card(passport), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(part, target)
+    return target
+
+
+def halved(tuned: TunedWeights) -> TunedWeights:
+    """Return the weights rounded to 16 bits, as they will be read back."""
+    rounded = {name: _rounded(value) for name, value in tuned.tensors.items()}
+    scales = {name: np.maximum(_rounded(value), 1) for name, value in tuned.scales.items()}
+    return replace(tuned, tensors=rounded, scales=scales)
+
+
+def measured(job: Job, before: Passport, folder: Path) -> Passport:
+    """Build the int8 model of ``folder`` and return the passport with what that one reaches."""
+    module = task_module(job.recipe.recipe.task)
+    build_tuned(read_tuned(folder / TUNED_FILE), job.base.original, folder / "int8")
+    splits = {"valid": job.data.valid, "test": job.data.test}
+    metrics: dict[str, Metrics] = {
+        split: module.evaluate(folder / "int8", rows, job) for split, rows in splits.items() if rows
+    }
+    gate = decide(job, module, metric_of(job.recipe, module), metrics)
+    return replace(
+        before,
+        recipe=without_places(before.recipe),
+        metrics={split: passports.figures(found) for split, found in metrics.items()},
+        gate=gate,
+        size_bytes=(folder / "int8" / MODEL_FILE).stat().st_size,
+        notes=tuple(note for note in before.notes if not note.startswith("![")),
+        shipped=True,
+    )
+
+
+def without_places(values: Any) -> Any:
+    """Return a resolved recipe without the folders of the machine that ran it."""
+    if isinstance(values, Mapping):
+        return {
+            key: None if key == "root" else without_places(value) for key, value in values.items()
+        }
+    return values
+
+
+def _rounded(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float16).astype(np.float32)
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size / 1e6
+    if size > MAX_MEGABYTES:
+        raise InvalidInputError(
+            f"The adapter takes {size:.1f} MB; what is shipped may take {MAX_MEGABYTES:g} MB. Tune "
+            "with LoRA, or with a smaller rank."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
