@@ -3,7 +3,7 @@
 ``python -m training.shipping RECIPE [--set key=value ...]`` runs the recipe (or goes on, or takes
 its finished version), halves the numbers of its adapter and heads to 16 bits, builds the served
 int8 model from that very file, measures it again on validation and test rows, and writes adapter,
-passport and card to ``assistant/shipped/TASK/NAME/``. Nothing is written where the recipe's gate
+passport and card to ``shipped/TASK/NAME/``. Nothing is written where the recipe's gate
 does not pass.
 """
 

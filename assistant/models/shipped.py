@@ -1,7 +1,7 @@
 """The fine-tuned models that come with the product.
 
 The source holds what a few megabytes hold: adapters and heads, passport and card, in
-``assistant/shipped/TASK/NAME/`` (``training.shipping`` writes them). Set-up merges each with its
+``shipped/TASK/NAME/`` (``training.shipping`` writes them). Set-up merges each with its
 base into an int8 model, kept in the cache under the hash of what went in, and adds it to the
 registry of trained models, where it can be replaced and rolled back to like any other.
 """
@@ -29,7 +29,7 @@ from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
 
-SHIPPED = Path(__file__).resolve().parents[1] / "shipped"
+SHIPPED = Path(__file__).resolve().parents[2] / "shipped"
 Progress = Callable[[str], None]
 
 

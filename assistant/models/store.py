@@ -148,17 +148,10 @@ class ModelStore:
         """
         if name is not None:
             return valid_model_name(name)
-        names = sorted(
-            {
-                model.name
-                for owner in (tenant, SHARED_TENANT)
-                for model in self.models(task=task, tenant=owner)
-                if read_pointer(model.folder).version is not None
-            }
-        )
+        owned = [m for who in (tenant, SHARED_TENANT) for m in self.models(task=task, tenant=who)]
+        names = sorted({m.name for m in owned if read_pointer(m.folder).version is not None})
         if len(names) > 1:
-            current = {name: self.current(task, name, tenant) for name in names}
-            own = [name for name in names if not current[name].passport().shipped]
+            own = [n for n in names if not self.current(task, n, tenant).passport().shipped]
             names = own or [name for name in names if name == DEFAULT_NAMES.get(task)] or names
         if len(names) == 1:
             return names[0]
