@@ -236,19 +236,25 @@ def judged(
     parity[f"int8_loss_{metric}"] = check_loss(metric, fp32, int8, recipe.export.max_loss)
     if "fp32" not in recipe.export.precisions:
         shutil.rmtree(folder / "fp32")
-    metrics: dict[str, Metrics] = {}
-    more = getattr(module, "more_splits", None)
-    splits = {"valid": job.data.valid, "test": job.data.test, **(more(job) if more else {})}
-    for split, own in splits.items():
-        if own:
-            reporter.stage(f"measuring {split} on {len(own)} rows")
-            metrics[split] = module.evaluate(folder / "int8", own, job)
+    metrics = measured(job, module, folder / "int8")
     gate = decide(job, module, metric, metrics)
     if recipe.distil.teacher:
         from training.teachers import beside_teacher
 
         trained = beside_teacher(job, module, trained, folder / "int8", metric)
     return passports.passport(job, trained, folder, metrics=metrics, gate=gate, parity=parity)
+
+
+def measured(job: Job, module: TaskModule, model: Path) -> dict[str, Metrics]:
+    """Return what the served model reaches on every split that holds rows."""
+    more = getattr(module, "more_splits", None)
+    splits = {"valid": job.data.valid, "test": job.data.test, **(more(job) if more else {})}
+    found: dict[str, Metrics] = {}
+    for split, rows in splits.items():
+        if rows:
+            job.reporter.stage(f"measuring {split} on {len(rows)} rows")
+            found[split] = module.evaluate(model, rows, job)
+    return found
 
 
 def decide(job: Job, module: TaskModule, metric: str, metrics: dict[str, Metrics]) -> Gate:

@@ -1,10 +1,10 @@
 """Put a trained model among those that come with the product.
 
 ``python -m training.shipping RECIPE [--set key=value ...]`` runs the recipe (or goes on, or takes
-its finished version), halves the numbers of its adapter and heads to 16 bits, builds the served
-int8 model from that very file, measures it again on validation and test rows, and writes adapter,
-passport and card to ``shipped/TASK/NAME/``. Nothing is written where the recipe's gate
-does not pass.
+its finished version), shrinks what it changed to factors of ``--rank`` with 16 bits a number,
+builds the served int8 model from that very file, measures it again on validation and test rows,
+and writes adapter, passport and card to ``shipped/TASK/NAME/``. Nothing is written where the
+recipe's gate does not pass.
 """
 
 from __future__ import annotations
@@ -31,14 +31,24 @@ from assistant.models.shipped import SHIPPED
 from assistant.settings import Settings
 from training import passports
 from training.export import save_tuned
-from training.job import Job, Metrics
+from training.job import Job
 from training.recipe import Recipe, read_recipe
 from training.reporting import Reporter, Silent
-from training.run import decide, make_job, metric_of, run, run_folder, switch_off_telemetry
+from training.run import (
+    decide,
+    make_job,
+    measured,
+    metric_of,
+    run,
+    run_folder,
+    switch_off_telemetry,
+)
+from training.shrinking import shrunk
 from training.tasks import task_module
 
 MAX_MEGABYTES = 12.0
-"""A shipped adapter is part of the source: beyond this, tune fewer parameters."""
+"""A shipped adapter is part of the source."""
+RANK = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,11 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.shipping", description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--rank", type=int, default=RANK)
     parser.add_argument("--into", type=Path, default=SHIPPED)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        folder = ship(read_recipe(given.recipe, given.changes), Settings(), Silent(), given.into)
+        recipe = read_recipe(given.recipe, given.changes)
+        folder = ship(recipe, Settings(), Silent(), given.into, rank=given.rank)
     except AssistantError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -58,7 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def ship(recipe: Recipe, settings: Settings, reporter: Reporter, into: Path = SHIPPED) -> Path:
+def ship(
+    recipe: Recipe,
+    settings: Settings,
+    reporter: Reporter,
+    into: Path = SHIPPED,
+    *,
+    rank: int = RANK,
+) -> Path:
     """Write the shipped form of what the recipe makes, and return its folder.
 
     Raises InvalidInputError when the file would be too large or its measured gate fails, and what
@@ -66,15 +85,16 @@ def ship(recipe: Recipe, settings: Settings, reporter: Reporter, into: Path = SH
     """
     switch_off_telemetry()
     outcome = run(recipe, settings, reporter)
-    tuned = halved(read_tuned(outcome.version.folder / TUNED_FILE))
+    job = make_job(recipe, settings, reporter, run_folder(recipe, settings, "shared"))
+    whole = read_tuned(outcome.version.folder / TUNED_FILE)
+    tuned = halved(shrunk(whole, job.base.original.weights, rank))
     target = into / outcome.version.task / outcome.version.name
     with tempfile.TemporaryDirectory() as place:
         part = Path(place) / "version"
         part.mkdir()
         save_tuned(tuned, part / TUNED_FILE, half=True)
         _check_size(part / TUNED_FILE)
-        job = make_job(recipe, settings, reporter, run_folder(recipe, settings, "shared"))
-        passport = measured(job, outcome.passport, part)
+        passport = judged_again(job, outcome.passport, part, rank)
         if not passport.gate.passed:
             raise InvalidInputError(
                 f"{outcome.version.ref} is not shipped: {passport.gate.verdict()}."
@@ -95,14 +115,11 @@ def halved(tuned: TunedWeights) -> TunedWeights:
     return replace(tuned, tensors=rounded, scales=scales)
 
 
-def measured(job: Job, before: Passport, folder: Path) -> Passport:
+def judged_again(job: Job, before: Passport, folder: Path, rank: int) -> Passport:
     """Build the int8 model of ``folder`` and return the passport with what that one reaches."""
     module = task_module(job.recipe.recipe.task)
     build_tuned(read_tuned(folder / TUNED_FILE), job.base.original, folder / "int8")
-    splits = {"valid": job.data.valid, "test": job.data.test}
-    metrics: dict[str, Metrics] = {
-        split: module.evaluate(folder / "int8", rows, job) for split, rows in splits.items() if rows
-    }
+    metrics = measured(job, module, folder / "int8")
     gate = decide(job, module, metric_of(job.recipe, module), metrics)
     return replace(
         before,
@@ -110,7 +127,10 @@ def measured(job: Job, before: Passport, folder: Path) -> Passport:
         metrics={split: passports.figures(found) for split, found in metrics.items()},
         gate=gate,
         size_bytes=(folder / "int8" / MODEL_FILE).stat().st_size,
-        notes=tuple(note for note in before.notes if not note.startswith("![")),
+        notes=(
+            *(note for note in before.notes if not note.startswith("![")),
+            f"what tuning changed is kept as factors of rank {rank} with 16 bits a number",
+        ),
         shipped=True,
     )
 
@@ -132,8 +152,8 @@ def _check_size(path: Path) -> None:
     size = path.stat().st_size / 1e6
     if size > MAX_MEGABYTES:
         raise InvalidInputError(
-            f"The adapter takes {size:.1f} MB; what is shipped may take {MAX_MEGABYTES:g} MB. Tune "
-            "with LoRA, or with a smaller rank."
+            f"The adapter takes {size:.1f} MB; what is shipped may take {MAX_MEGABYTES:g} MB. Take "
+            "a smaller rank."
         )
 
 

@@ -11,12 +11,13 @@ import tiny_base as tiny
 
 from assistant.errors import InvalidInputError
 from assistant.models import loading
-from assistant.models.build.tuned import TUNED_FILE, read_tuned
+from assistant.models.build.tuned import TUNED_FILE, TunedWeights, apply, keep_layers, read_tuned
 from assistant.models.passport import PASSPORT_FILE, passport_from_json
 from assistant.models.shipped import install, shipped_models
 from training import shipping
 from training.recipe import Recipe
 from training.reporting import Silent
+from training.shrinking import factors, shrunk
 
 
 def recipe(folder: Path, **changes: object) -> Recipe:
@@ -30,14 +31,13 @@ def recipe(folder: Path, **changes: object) -> Recipe:
             "columns": {"label": "intent"},
             "licence": "CC0-1.0",
         },
-        tuning={"method": "lora", "rank": 4},
         **changes,
     )
 
 
 def test_what_is_shipped_is_what_was_measured(tmp_path: Path) -> None:
     settings, into = tiny.settings(tmp_path), tmp_path / "shipped"
-    folder = shipping.ship(recipe(tmp_path), settings, Silent(), into)
+    folder = shipping.ship(recipe(tmp_path), settings, Silent(), into, rank=8)
     assert folder == into / "intent" / "banking77"
     passport = passport_from_json((folder / PASSPORT_FILE).read_text(encoding="utf-8"))
     assert passport.shipped and passport.gate.passed
@@ -47,6 +47,8 @@ def test_what_is_shipped_is_what_was_measured(tmp_path: Path) -> None:
     for value in stored.tensors.values():
         np.testing.assert_array_equal(value, value.astype(np.float16).astype(np.float32))
     assert stored.scales
+    assert stored.tensors["l0.q.lora_a"].shape == (8, tiny.SHAPE.hidden)
+    assert "l0.q.w" not in stored.tensors and "l0.q.b" in stored.tensors
     other = tiny.settings(tmp_path / "elsewhere")
     (version,) = install(other, shipped_models(root=into))
     rows = list(tiny.INTENTS)
@@ -67,3 +69,29 @@ def test_what_fails_its_gate_or_is_too_large_is_not_shipped(
     with pytest.raises(InvalidInputError, match="smaller rank"):
         shipping.ship(recipe(tmp_path), settings, Silent(), into)
     assert not list(into.glob("*/*"))
+
+
+def test_factors_are_the_nearest_matrix_of_their_rank() -> None:
+    random = np.random.default_rng(0)
+    change = (random.normal(size=(30, 5)) @ random.normal(size=(5, 40))).astype(np.float32)
+    a, b = factors(change, 5)
+    np.testing.assert_allclose(b @ a, change, atol=1e-4)
+    a, b = factors(change, 2)
+    assert (a.shape, b.shape) == ((2, 40), (30, 2))
+    singular = np.linalg.svd(change, compute_uv=False)
+    error = float(np.sqrt((singular[2:] ** 2).sum()))
+    assert float(np.linalg.norm(b @ a - change)) == pytest.approx(error, rel=1e-4)
+
+
+def test_a_shrunk_student_keeps_its_layers() -> None:
+    base = tiny.weights()
+    changed = keep_layers(base, (1,)).tensors["l0.fi.w"] + np.float32(0.25)
+    tuned = TunedWeights(
+        "s", "intent", "b", "0" * 64, 48, "", "", "MIT", (), {"l0.fi.w": changed}, (1,)
+    )
+    small = shrunk(tuned, base, 1)
+    assert sorted(small.tensors) == ["l0.fi.lora_a", "l0.fi.lora_b"]
+    merged = apply(small, base, "0" * 64).tensors["l0.fi.w"]
+    np.testing.assert_allclose(merged, changed, atol=1e-5)
+    # Factors that would take more room than the matrix are not made.
+    assert shrunk(tuned, base, 64).tensors.keys() == tuned.tensors.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -182,8 +182,9 @@ class _Run:
             count += 1
             if count % _EVERY == 0:
                 self.progress(f"read {split}", count)
+            place = source.name + row.source.removeprefix(source.path.name)
             try:
-                yield cleaner.row(row)
+                yield cleaner.row(replace(row, source=place))
             except RowProblem as problem:
                 text = problem.text or row_texts(row)[0]
                 ledger.reject(row.source, problem.reason, problem.detail, text)
