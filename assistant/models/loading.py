@@ -14,25 +14,25 @@ from typing import TypeVar
 
 from tokenizers import Tokenizer
 
-from assistant.errors import InvalidInputError, ModelError, NotFoundError
+from assistant.errors import ModelError, NotFoundError
+from assistant.models.choosing import MULTITASK, serving_version
 from assistant.models.classifier import Classifier
 from assistant.models.encoder import Encoder
 from assistant.models.encoders import EncoderPlace, encoder_place
 from assistant.models.headed import HeadedModel
 from assistant.models.manifest import MANIFEST_FILE, ModelManifest, read_manifest
-from assistant.models.names import SHARED_TENANT, TASKS, parse_ref
+from assistant.models.names import SHARED_TENANT
 from assistant.models.reader import Reader
 from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, verify
 from assistant.models.reranker import Reranker
 from assistant.models.session import Choice, choose_device, cuda_problem, open_backend
-from assistant.models.shipped import install, shipped_models
+from assistant.models.shipped import ensure
 from assistant.models.store import ModelStore
 from assistant.models.tagger import Tagger
 from assistant.models.versions import Version
 from assistant.settings import Settings
 
 T = TypeVar("T")
-_MULTITASK = "multitask"
 
 
 def load_encoder(settings: Settings, place: EncoderPlace | None = None) -> Encoder:
@@ -99,7 +99,7 @@ def open_multitask(
     settings: Settings, name: str | None = None, tenant: str = SHARED_TENANT
 ) -> HeadedModel:
     """Return the multi-task model in use, for all of its heads. Raises as ``open_classifier``."""
-    return _open_model(settings, _MULTITASK, name, tenant)
+    return _open_model(settings, MULTITASK, name, tenant)
 
 
 def open_tagger(settings: Settings, name: str | None = None, tenant: str = SHARED_TENANT) -> Tagger:
@@ -182,54 +182,22 @@ def _open_model(settings: Settings, task: str, name: str | None, tenant: str) ->
     if name is not None and ("/" in name or os.sep in name):
         return _open_folder(settings, Path(name))
     store = ModelStore.of(settings)
-    version = _find_or_install(settings, store, task, name, tenant)
+    version = _find(settings, store, task, name, tenant)
     choice = choose_device(settings.device, fp16_built="fp16" in version.precisions)
     return _with_fallback(
         settings, choice, lambda taken: _open_version(settings, store, version, taken)
     )
 
 
-def _find(store: ModelStore, task: str, name: str | None, tenant: str) -> Version:
-    """Return the version to serve; a multi-task model stands in for a task it has a head for."""
-    if task in TASKS:
-        try:
-            return _in_use(store, task, name, tenant)
-        except NotFoundError as problem:
-            missing = problem
-    try:
-        version = _in_use(store, _MULTITASK, name, tenant)
-        heads = [head.name for head in read_manifest(version.part("int8")).heads]
-        if task in heads:
-            return version
-    except NotFoundError:
-        heads = []
-    if task in TASKS:
-        raise ModelError(str(missing)) from missing
-    raise InvalidInputError(
-        f"There is no task {task[:80]!r}: the tasks are {', '.join(TASKS)}"
-        + (f", and the heads of the multi-task model: {', '.join(heads)}." if heads else ".")
-    )
-
-
-def _find_or_install(
+def _find(
     settings: Settings, store: ModelStore, task: str, name: str | None, tenant: str
 ) -> Version:
-    """As ``_find``; a fresh data folder first gets what comes with the product for the task."""
+    """Return the version to serve; a fresh data folder first gets what comes with the product."""
+    ensure(settings, task, name)
     try:
-        return _find(store, task, name, tenant)
-    except ModelError:
-        plain = None if name is None else name.partition("@")[0]
-        wanted = [m for m in shipped_models(task) if plain in (None, m.name)]
-        if not install(settings, wanted):
-            raise
-    return _find(store, task, name, tenant)
-
-
-def _in_use(store: ModelStore, task: str, name: str | None, tenant: str) -> Version:
-    if name is not None and "@" in name:
-        wanted = parse_ref(f"{task}/{name}")
-        return store.version(task, wanted.name, wanted.number or 0, tenant)
-    return store.current(task, store.choose(task, name, tenant), tenant)
+        return serving_version(store, task, name, tenant)
+    except NotFoundError as error:
+        raise ModelError(str(error)) from error
 
 
 def _open_version(

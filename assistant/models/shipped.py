@@ -18,8 +18,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from assistant.errors import ModelError
+from assistant.errors import InvalidInputError, ModelError, NotFoundError
 from assistant.models.build.tuned import TUNED_FILE
+from assistant.models.choosing import serving_version
 from assistant.models.journal import sync_folder
 from assistant.models.manifest import FORMAT, read_manifest
 from assistant.models.names import TASKS
@@ -81,16 +82,28 @@ def install(
                 name=model.name,
                 passport=passport_from_json(text, str(model.folder / PASSPORT_FILE)),
             )
-            if before is None or is_shipped(before):
+            if before is None or before.shipped:
                 store.promote(version)
             say(f"added {version.ref}")
             found.append(version)
     return found
 
 
-def is_shipped(version: Version) -> bool:
-    """Whether a version came with the product, this release of it or an earlier one."""
-    return version.passport().shipped
+def ensure(settings: Settings, task: str, name: str | None = None) -> None:
+    """Install what is shipped for a task, or under a name of it, where nothing serves it yet.
+
+    A data folder that was never built serves all the same. Raises ModelError.
+    """
+    plain = None if name is None else name.partition("@")[0]
+    wanted = [model for model in shipped_models(task) if plain in (None, model.name)]
+    if not wanted:
+        return
+    try:
+        serving_version(ModelStore.of(settings), task, plain)
+    except NotFoundError:
+        install(settings, wanted)
+    except InvalidInputError:  # several are in use
+        return
 
 
 def _there(store: ModelStore, model: ShippedModel) -> bool:

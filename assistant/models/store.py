@@ -151,7 +151,7 @@ class ModelStore:
         owned = [m for who in (tenant, SHARED_TENANT) for m in self.models(task=task, tenant=who)]
         names = sorted({m.name for m in owned if read_pointer(m.folder).version is not None})
         if len(names) > 1:
-            own = [n for n in names if not self.current(task, n, tenant).passport().shipped]
+            own = [n for n in names if not self.current(task, n, tenant).shipped]
             names = own or [name for name in names if name == DEFAULT_NAMES.get(task)] or names
         if len(names) == 1:
             return names[0]

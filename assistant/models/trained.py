@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.errors import InvalidInputError, ModelError, NotFoundError
+from assistant.errors import InvalidInputError, ModelError
+from assistant.models.choosing import MULTITASK, serving_version
 from assistant.models.classifier import Classifier, Prediction
 from assistant.models.headed import HeadedModel
 from assistant.models.live_models import LiveModels, Opener, Served, Status
 from assistant.models.loading import model_from
-from assistant.models.manifest import ModelManifest, read_manifest
-from assistant.models.names import SHARED_TENANT, TASKS
+from assistant.models.manifest import ModelManifest
+from assistant.models.names import SHARED_TENANT, TASKS, valid_model_name
 from assistant.models.session import cuda_problem
 from assistant.models.store import ModelStore
 from assistant.models.tagger import Entity, Tagger
@@ -22,7 +23,6 @@ from assistant.settings import Settings
 
 CLASSIFIED_TASKS = ("intent", "sentiment", "topic", "risk", "classifier")
 _TAGGER = "tagger"
-_MULTITASK = "multitask"
 _RESOLVE_SECONDS = 1.0
 
 
@@ -81,7 +81,7 @@ class TrainedModels:
             raise InvalidInputError(f"A {task} does not classify; {_offered()}.")
         served = self._served(task, name, tenant)
         with served.use() as (version, model):
-            head = task if served.task == _MULTITASK else _head(model, task)
+            head = task if served.task == MULTITASK else _head(model, task)
             return Classified(version.ref, Classifier(model, head).classify(texts))
 
     def entities(
@@ -121,25 +121,10 @@ class TrainedModels:
         return place
 
     def _resolve(self, task: str, name: str | None, tenant: str) -> _Place:
-        missing: Exception = InvalidInputError(
-            f"There is no task {task[:80]!r}, nor a multi-task model in use with a head of that "
-            f"name; {_offered()}."
-        )
-        if task in TASKS:
-            try:
-                chosen = self._store.choose(task, name, tenant)
-                self._store.current(task, chosen, tenant)
-                return _Place(task, chosen)
-            except NotFoundError as error:
-                missing = error
-        try:
-            chosen = self._store.choose(_MULTITASK, name, tenant)
-            version = self._store.current(_MULTITASK, chosen, tenant)
-        except NotFoundError:
-            raise missing from None
-        if all(head.name != task for head in read_manifest(version.part("int8")).heads):
-            raise missing
-        return _Place(_MULTITASK, chosen)
+        if name is not None:
+            valid_model_name(name)  # a service follows the version in use; it takes no number
+        version = serving_version(self._store, task, name, tenant)
+        return _Place(version.task, version.name)
 
     def _opener(self, task: str) -> Opener[HeadedModel]:
         """Open a model and see that it can do its task, before it takes another's place."""

@@ -67,6 +67,14 @@ class Version:
             ) from error
         return passport_from_json(text, str(path))
 
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the product, this release of it or an earlier one."""
+        try:
+            return self.passport().shipped
+        except ModelError:  # damaged: whoever opens it will say so
+            return False
+
     def seal(self) -> checking.Seal:
         """Return when it was added, its files and sizes. Raises ModelError when damaged."""
         return checking.read_seal(self.folder)

@@ -19,7 +19,7 @@ from assistant.models.build.tuned import TUNED_FILE, read_tuned
 from assistant.models.build.tuned_build import build_tuned
 from assistant.models.heads import HeadSpec
 from assistant.models.passport import PASSPORT_FILE
-from assistant.models.shipped import ShippedModel, install, is_shipped, shipped_models
+from assistant.models.shipped import ShippedModel, install, shipped_models
 from assistant.models.store import ModelStore
 from assistant.settings import Settings
 from training.export import save_tuned
@@ -66,7 +66,7 @@ def test_a_fresh_data_folder_serves_what_is_shipped(own: Settings, source: Path)
         assert served.classify(["my card"])[0].label in INTENT.labels
     with closing(loading.open_classifier(own, "intent", "other")) as served:
         assert served.ref == "intent/other@v1"
-    assert all(is_shipped(m) for m in ModelStore.of(own).versions("intent", "banking77"))
+    assert all(m.shipped for m in ModelStore.of(own).versions("intent", "banking77"))
     with pytest.raises(ModelError, match="assistant train"):
         loading.open_classifier(own, "sentiment")
 

@@ -19,11 +19,9 @@ from assistant.commands.common import (
     print_table,
     progress_bar,
 )
-from assistant.errors import InvalidInputError, NotFoundError
+from assistant.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from assistant.models.store import ModelStore
-    from assistant.models.versions import Version
     from assistant.settings import Settings
 
 Item = TypeVar("Item")
@@ -106,29 +104,20 @@ def choose(settings: Settings, task: str, name: str | None, tenant: str) -> Chos
 
     Raises NotFoundError when no model of the task is in use.
     """
+    from assistant.models.choosing import serving_version
+    from assistant.models.shipped import ensure
     from assistant.models.store import ModelStore
 
     if name is not None and len(Path(name).parts) > 1:
         return Chosen(name, tenant, None)
     if name is not None and "@" in name:
         return Chosen(name, tenant, f"{task}/{name}")
-    store = ModelStore.of(settings)
-    version = _current(store, task, name, tenant)
+    ensure(settings, task, name)
+    version = serving_version(ModelStore.of(settings), task, name, tenant)
     if version.task != task:
         # A multi-task model; its opener finds it by the task of its head.
         return Chosen(name, tenant, version.ref)
     return Chosen(f"{version.name}@v{version.number}", version.tenant, version.ref)
-
-
-def _current(store: ModelStore, task: str, name: str | None, tenant: str) -> Version:
-    """Return the version in use for a task, else that of the multi-task model."""
-    try:
-        return store.current(task, store.choose(task, name, tenant), tenant)
-    except NotFoundError as error:
-        try:
-            return store.current("multitask", store.choose("multitask", name, tenant), tenant)
-        except NotFoundError:
-            raise error from None
 
 
 def label_of(chosen: Chosen, model_name: str, fingerprint: str) -> str:
