@@ -35,24 +35,67 @@ def start_head(
 ) -> bool:
     """Start a head from a logistic regression on what the encoder says of ``examples``.
 
-    They carry ``item`` and ``labels`` as the classifier and the tagger make them. Nothing is done,
-    and False returned, for a head that is taken over from a parent or a teacher, that has a dense
-    layer, or that the recipe wants drawn at random.
+    They carry ``item`` and ``labels`` as the classifier and the tagger make them. Of a head taken
+    over from a parent only the new labels are started, beside the old ones as they are. Nothing is
+    done, and False returned, for a head that learns from a teacher, that has a dense layer, that
+    the recipe wants drawn at random, or in which nothing is new.
     """
-    known = f"head.{head.name}.out.w" in job.base.weights.tensors
+    known = job.base.weights.tensors.get(f"head.{head.name}.out.w")
+    old = 0 if known is None else len(known)
     module: Any = model.heads[head.name]
-    if section.start == "random" or known or module.dense is not None or job.recipe.distil.teacher:
+    unwanted = section.start == "random" or module.dense is not None or job.recipe.distil.teacher
+    if unwanted or old == len(head.labels):
         return False
     job.reporter.stage(f"starting head {head.name} from a logistic regression")
-    random = np.random.default_rng(job.recipe.recipe.seed)
+    seed = job.recipe.recipe.seed
+    random = np.random.default_rng(seed)
     chosen = [examples[i] for i in random.permutation(len(examples))[:_ROWS]]
     vectors, truth = _seen(job, model, head, chosen)
     scale = float(np.sqrt(np.mean(np.square(vectors).sum(axis=1)))) or 1.0
-    found = _regression(vectors / scale, truth, len(head.labels), job.recipe.recipe.seed)
+    if old and truth.ndim == 1:
+        kept = module.out.weight.detach().numpy()[:old], module.out.bias.detach().numpy()[:old]
+        weights, bias = beside(vectors, truth, kept, len(head.labels) - old, _STRENGTH / scale**2)
+        set_head(model, head, weights, bias)
+        return True
+    found = _regression(vectors / scale, truth, len(head.labels), seed)
     if found is None:
         return False
-    set_head(model, head, found[0] / scale, found[1])
+    weights, bias = found[0] / scale, found[1]
+    if old:
+        weights[:old], bias[:old] = module.out.weight.detach()[:old], module.out.bias.detach()[:old]
+    set_head(model, head, weights, bias)
     return True
+
+
+def beside(
+    vectors: FloatArray,
+    truth: NDArray[Any],
+    kept: tuple[FloatArray, FloatArray],
+    new: int,
+    strength: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Return weights (labels, hidden) and bias (labels,) of a head with ``new`` labels after those
+    of ``kept``, which stay as they are: a logistic regression of the new rows alone.
+
+    ``truth``, int (n,), are places among all labels; ``strength`` is scikit-learn's C.
+    """
+    x, labels = torch.from_numpy(vectors), torch.from_numpy(truth)
+    old = x @ torch.from_numpy(kept[0]).T + torch.from_numpy(kept[1])
+    weights = torch.zeros(new, x.shape[1], requires_grad=True)
+    bias = torch.full((new,), float(kept[1].mean()), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        logits = torch.cat([old, x @ weights.T + bias], dim=1)
+        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = losses + weights.square().sum() / (2 * strength)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    found = weights.detach().numpy(), bias.detach().numpy()
+    return np.concatenate([kept[0], found[0]]), np.concatenate([kept[1], found[1]])
 
 
 def _seen(

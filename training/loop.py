@@ -40,7 +40,10 @@ Validate: TypeAlias = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a run of the loop took and reached. ``history`` is its log, one entry a line."""
+    """What a run of the loop took and reached. ``history`` is its log, one entry a line.
+
+    ``judging`` is the share of ``seconds`` that went into validation.
+    """
 
     steps: int
     seconds: float
@@ -48,11 +51,14 @@ class Fitted:
     trainable: int
     parameters: int
     best: float | None
+    judging: float = 0.0
     history: tuple[Mapping[str, float], ...] = field(default_factory=tuple)
 
     @property
     def examples_per_second(self) -> float:
-        return self.examples / self.seconds if self.seconds else 0.0
+        """Of training alone."""
+        training = self.seconds - self.judging
+        return self.examples / training if training > 0 else 0.0
 
 
 def total_steps(recipe: Train, examples: int) -> int:
@@ -118,6 +124,7 @@ def fit(
         trainable=trainable,
         parameters=parameters,
         best=None if best is None else float(best),
+        judging=trainer.judging,
         history=tuple(log.lines),
     )
 
@@ -199,6 +206,7 @@ class _Loop(Trainer):  # type: ignore[misc]
 
     validate: Validate | None = None
     own_sampler: Callable[[], Sampler[int]] | None = None
+    judging = 0.0
 
     @property
     def own(self) -> nn.Module:
@@ -209,9 +217,11 @@ class _Loop(Trainer):  # type: ignore[misc]
         """Judge the model as the task does, in evaluation mode."""
         if self.validate is None:
             raise ValueError("evaluation asked for without a way to validate")
+        started = time.perf_counter()
         self.own.eval()
         found = {f"eval_{name}": value for name, value in self.validate(self.own).items()}
         self.own.train()
+        self.judging += time.perf_counter() - started
         self.log(dict(found))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from assistant.models.reader import MAX_ANSWER_TOKENS
 from training.data.spec import DataSpec, Names, Paths
 
 Task = Literal[
@@ -183,14 +184,15 @@ class Pairs(Section):
 
 
 class Reading(Section):
-    """Readers: windows of long contexts overlap by ``stride`` tokens.
+    """Readers: windows of long contexts overlap by ``stride`` tokens; answers longer than
+    ``answer_tokens`` are not learnt, as they would not be served.
 
     ``elsewhere``: for this share of the questions, one more row with a context that does not answer
     it. ``cloze_questions`` are made of the documents in ``cloze``.
     """
 
     stride: int = Field(default=64, ge=0)
-    answer_tokens: int = Field(default=48, ge=1)
+    answer_tokens: int = Field(default=MAX_ANSWER_TOKENS, ge=1, le=MAX_ANSWER_TOKENS)
     elsewhere: float = Field(default=0.0, ge=0, le=1)
     cloze: Paths = ()
     cloze_questions: int = Field(default=0, ge=0)

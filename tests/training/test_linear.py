@@ -119,3 +119,22 @@ def test_a_tagger_starts_from_its_tokens(tmp_path: Path) -> None:
         trained = tagger.train(job)
         scores[start] = max(line["eval_f1"] for line in trained.history if "eval_f1" in line)
     assert scores["logistic"] > scores["random"] + 0.3
+
+
+def test_new_labels_start_beside_the_old_ones_as_they_are() -> None:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(4, 6)) * 2
+    truth = np.arange(120) % 4
+    vectors = (centres[truth] + random.normal(size=(120, 6)) * 0.6).astype(np.float32)
+    own = LogisticRegression(C=3.0, max_iter=5000, tol=1e-9).fit(vectors, truth)
+    kept = own.coef_[:2].astype(np.float32), own.intercept_[:2].astype(np.float32)
+    weights, bias = linear.beside(vectors, truth, kept, 2, 3.0)
+    np.testing.assert_array_equal(weights[:2], kept[0])
+    np.testing.assert_array_equal(bias[:2], kept[1])
+    # What is best for all together is best for the rest, the old ones given.
+    np.testing.assert_allclose(weights[2:], own.coef_[2:], atol=2e-2)
+    assert ((vectors @ weights.T + bias).argmax(1) == truth).mean() > 0.95
+    # Without a row of the old labels the new ones are still told apart.
+    only = truth >= 2
+    weights, bias = linear.beside(vectors[only], truth[only], kept, 2, 3.0)
+    assert ((vectors[only] @ weights.T + bias).argmax(1) == truth[only]).mean() > 0.95
