@@ -21,20 +21,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(base: Path, folder: Path) -> Recipe:
-    rows = tiny.intent_csv(folder / "rows.csv")
-    data = {
-        "root": str(folder),
-        "train": rows.name,
-        "columns": {"label": "intent"},
-        "split": {"valid": 0.2, "test": 0.2},
-        "dedupe": {"near": False},
-        "leaks": {"near": False},
-        "licence": "CC0-1.0",
-    }
-    about = {"task": "classifier", "kind": "intent", "name": "ways", "seed": 5}
-    return tiny.recipe(
-        base, recipe=about, data=data, tuning={"layers": 1}, export={"max_loss": 1.0}
-    )
+    export = {"max_loss": 1.0}
+    return tiny.intent_recipe(base, folder, "ways", tuning={"layers": 1}, export=export)
 
 
 def test_each_way_is_a_version_and_is_run_once(base: Path, tmp_path: Path) -> None:

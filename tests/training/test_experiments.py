@@ -21,18 +21,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(base: Path, folder: Path) -> Recipe:
-    rows = tiny.intent_csv(folder / "rows.csv")
-    data = {
-        "root": str(folder),
-        "train": rows.name,
-        "columns": {"label": "intent"},
-        "split": {"valid": 0.2, "test": 0.2},
-        "dedupe": {"near": False},
-        "leaks": {"near": False},
-        "licence": "CC0-1.0",
-    }
-    about = {"task": "classifier", "kind": "intent", "name": "noted", "seed": 5}
-    return tiny.recipe(base, recipe=about, data=data)
+    return tiny.intent_recipe(base, folder, "noted")
 
 
 def test_a_run_is_written_down_once_with_its_plot(base: Path, tmp_path: Path) -> None:

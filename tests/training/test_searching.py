@@ -30,19 +30,8 @@ SPACE: dict[str, object] = {"train.learning_rate": [1e-5, 1e-2], "train.batch_si
 
 
 def recipe(base: Path, folder: Path, **changes: object) -> Recipe:
-    rows = tiny.intent_csv(folder / "rows.csv")
-    data = {
-        "root": str(folder),
-        "train": rows.name,
-        "columns": {"label": "intent"},
-        "split": {"valid": 0.2, "test": 0.2},
-        "dedupe": {"near": False},
-        "leaks": {"near": False},
-        "licence": "CC0-1.0",
-    }
-    about = {"task": "classifier", "kind": "intent", "name": "sought", "seed": 5}
     search = {"trials": 3, "fraction": 0.5, "space": SPACE}
-    return tiny.recipe(base, **{"recipe": about, "data": data, "search": search, **changes})
+    return tiny.intent_recipe(base, folder, "sought", **{"search": search, **changes})
 
 
 class Judge:

@@ -21,18 +21,8 @@ from training.shrinking import factors, shrunk
 
 
 def recipe(folder: Path, **changes: object) -> Recipe:
-    table = tiny.intent_csv(folder / "intents.csv")
-    return tiny.recipe(
-        tiny.base_folder(folder / "base"),
-        recipe={"kind": "intent", "name": "banking77"},
-        data={
-            "root": str(folder),
-            "train": table.name,
-            "columns": {"label": "intent"},
-            "licence": "CC0-1.0",
-        },
-        **changes,
-    )
+    base = tiny.base_folder(folder / "base")
+    return tiny.intent_recipe(base, folder, "banking77", **changes)
 
 
 def test_what_is_shipped_is_what_was_measured(tmp_path: Path) -> None:
