@@ -161,6 +161,12 @@ def test_the_picture_equals_the_layers() -> None:
     assert picture.draw(picture.layers()) == drawn, "run scripts/picture.py"
 
 
+def test_the_table_of_shipped_models_is_that_of_their_passports() -> None:
+    shipped = script("shipped")
+    text = shipped.PAGE.read_text(encoding="utf-8")
+    assert shipped.page(text) == text, "run scripts/shipped.py"
+
+
 def test_the_decision_index_is_complete() -> None:
     decisions = script("decisions")
     assert decisions.INDEX.read_text(encoding="utf-8") == decisions.index(), (
