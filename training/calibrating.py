@@ -39,3 +39,15 @@ def sigmoid_temperature(logits: FloatArray, labels: FloatArray) -> float:
         return float((np.logaddexp(0, scaled) - labels * scaled).mean())
 
     return round(float(min(_GRID, key=loss)), 4)
+
+
+def rejection_threshold(right: FloatArray, cost: float) -> float:
+    """Return the highest bar for a probability that rejects at most ``cost`` of right answers.
+
+    ``right``: probabilities of the answers that were right, on rows not trained on (a chosen error
+    rate of selective classification, Geifman & El-Yaniv 2017, arXiv:1705.08500). 0 without any.
+    """
+    if not len(right):
+        return 0.0
+    ordered = np.sort(right)
+    return round(float(ordered[int(cost * len(ordered))]), 4)

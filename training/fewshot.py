@@ -95,7 +95,7 @@ def train(job: Job, head: HeadSpec) -> Trained:
     weights, bias = _linear(job, head, vectors, rows, (others, valid))
     set_head(model, head, weights, bias)
     logits = predict(model, valid_items, head.name, pad, job.recipe.train)
-    own = classifier.calibrated(head, _stacked(logits, head), valid)
+    own = classifier.calibrated(head, _stacked(logits, head), valid, classifier.head_section(job))
     if valid:
         reached = _score(job, head, _stacked(logits, head), valid)
         job.reporter.log({"step": fitted.steps, f"eval_{_metric(job)}": reached})

@@ -149,6 +149,10 @@ class Head(Section):
     It is linear, or with ``dense`` has a layer with tanh before. ``start``: classifiers and taggers
     begin as a ``logistic`` regression on the untuned encoder, or at ``random``; one taken over from
     a parent or a teacher goes on from there.
+
+    ``reject_label`` is given to what fits no label well: below the probability ``reject_below``, or
+    where that is 0 below the one that rejects ``reject_cost`` of the right answers on validation
+    rows.
     """
 
     kind: Literal["classify", "tag"] = "classify"
@@ -160,6 +164,7 @@ class Head(Section):
     weight: float = Field(default=1.0, gt=0)
     reject_label: str = ""
     reject_below: float = Field(default=0.0, ge=0, le=1)
+    reject_cost: float = Field(default=0.01, ge=0, lt=1)
 
 
 class Contrast(Section):

@@ -47,7 +47,8 @@ def train(job: Job, head: HeadSpec) -> Trained:
     pad = job.base.weights.vocabulary.pad
     items = classifier.tokenized(job, valid, head)
     logits = predict(model, items, head.name, pad, job.recipe.train)
-    own = classifier.calibrated(head, np.stack(logits), valid) if valid else head
+    section = classifier.head_section(job)
+    own = classifier.calibrated(head, np.stack(logits), valid, section) if valid else head
     return trained(
         job,
         model,

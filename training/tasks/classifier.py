@@ -15,10 +15,10 @@ from assistant.errors import InvalidInputError
 from assistant.evaluation import classification_report, multilabel_report
 from assistant.models.classifier import Classifier
 from assistant.models.heads import HeadSpec
-from assistant.models.tokens import Tokenized
+from assistant.models.tokens import Tokenized, probabilities
 from indexes.types import FloatArray
 from training import continual, pseudo
-from training.calibrating import sigmoid_temperature, softmax_temperature
+from training.calibrating import rejection_threshold, sigmoid_temperature, softmax_temperature
 from training.data.rows import Kind, LabelledText, Row
 from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
@@ -82,7 +82,7 @@ def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
         examples,
         validate=(lambda fitted: scores(head, logits(fitted), valid)) if valid else None,
         metric=job.recipe.gate.metric or default_metric(job.recipe),
-        finish=lambda fitted: [calibrated(head, logits(fitted), valid)],
+        finish=lambda fitted: [calibrated(head, logits(fitted), valid, head_section(job))],
         sample=[row.text for row in (valid or rows)[:_SAMPLE]],
     )
 
@@ -153,6 +153,7 @@ def measured(served: Classifier, wanted: Sequence[LabelledText], *, multi_label:
         [p.label for p in predictions],
         labels=labels,
         probabilities=given,
+        reject=served.head.reject_label,
     ).metrics
 
 
@@ -177,7 +178,7 @@ def make_head(job: Job) -> HeadSpec:
         labels=labels,
         activation="sigmoid" if section.multi_label else "softmax",
         pooling=section.pooling,
-        threshold=section.reject_below if section.reject_label else 0.5,
+        threshold=section.reject_below or 0.5,
         reject_label=section.reject_label,
     )
 
@@ -232,8 +233,10 @@ def scores(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> 
     return {name: metric.value for name, metric in report.metrics.items()}
 
 
-def calibrated(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> HeadSpec:
-    """Return the head with its temperature set on rows it was not trained on."""
+def calibrated(
+    head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText], section: Head
+) -> HeadSpec:
+    """Return the head with temperature, and what it rejects, set on rows it was not trained on."""
     places = {label: place for place, label in enumerate(head.labels)}
     known = [i for i, row in enumerate(rows) if set(row.labels) <= set(places)]
     if not known:
@@ -243,7 +246,13 @@ def calibrated(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText])
         truth = np.array(targets(head, [rows[i] for i in known]), dtype=np.float32)
         return replace(head, temperature=sigmoid_temperature(own, truth))
     labels: NDArray[np.int64] = np.array([places[rows[i].labels[0]] for i in known])
-    return replace(head, temperature=softmax_temperature(own, labels))
+    head = replace(head, temperature=softmax_temperature(own, labels))
+    if not head.reject_label or section.reject_below:
+        return head
+    shares = probabilities(head, own)
+    in_scope = labels != places.get(head.reject_label, -1)
+    right = shares.max(axis=1)[in_scope & (shares.argmax(axis=1) == labels)]
+    return replace(head, threshold=rejection_threshold(right, section.reject_cost))
 
 
 def _teaching(job: Job) -> Teaching:

@@ -208,7 +208,9 @@ def _classify_part(job: Job) -> _Part:
         classifier.make_loss(job, head, rows, Teaching()),
         examples,
         lambda fitted: classifier.scores(head, logits(fitted), valid),
-        lambda fitted: classifier.calibrated(head, logits(fitted), valid),
+        lambda fitted: classifier.calibrated(
+            head, logits(fitted), valid, classifier.head_section(job)
+        ),
     )
 
 
