@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from assistant.models.build.tuned import TUNED_FILE
@@ -53,13 +53,18 @@ def tests(passport: Passport) -> dict[str, dict[str, Figure]]:
     return {
         f"{'all test rows' if split == 'test' else split.removeprefix('test_')}, "
         f"n = {next(iter(found.values())).n:,}": {
-            name: found[name]
-            for name in METRICS
-            if name in found and not (name == "micro_f1" and "accuracy" in found)
+            name: found[name] for name in METRICS if name in found and name not in _pointless(found)
         }
         for split, found in passport.metrics.items()
         if split.startswith("test") and found
     }
+
+
+def _pointless(found: Mapping[str, Figure]) -> set[str]:
+    """Return what repeats accuracy, and a mean over labels where all rows are out of scope."""
+    same = {"micro_f1"} if "accuracy" in found else set()
+    rejected = found.get("out_of_scope_recall")
+    return same | ({"macro_f1"} if rejected and rejected == found.get("accuracy") else set())
 
 
 if __name__ == "__main__":

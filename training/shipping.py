@@ -25,9 +25,10 @@ from assistant.errors import AssistantError, InvalidInputError
 from assistant.models.build.tuned import TUNED_FILE, TunedWeights, read_tuned
 from assistant.models.build.tuned_build import build_tuned
 from assistant.models.card import CARD_FILE, card
-from assistant.models.passport import PASSPORT_FILE, Passport
+from assistant.models.passport import PASSPORT_FILE, Passport, passport_from_json
 from assistant.models.registry import MODEL_FILE
 from assistant.models.shipped import SHIPPED
+from assistant.models.store import ModelStore
 from assistant.settings import Settings
 from training import passports
 from training.export import save_tuned
@@ -48,7 +49,7 @@ from training.tasks import task_module
 
 MAX_MEGABYTES = 12.0
 """A shipped adapter is part of the source."""
-RANK = 32
+RANK = 48
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rank", type=int, default=RANK)
+    parser.add_argument("--number", type=int, help="ship this version that the recipe has made")
     parser.add_argument("--into", type=Path, default=SHIPPED)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         recipe = read_recipe(given.recipe, given.changes)
-        folder = ship(recipe, Settings(), Silent(), given.into, rank=given.rank)
+        folder = ship(
+            recipe, Settings(), Silent(), given.into, rank=given.rank, number=given.number
+        )
     except AssistantError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -77,31 +81,38 @@ def ship(
     into: Path = SHIPPED,
     *,
     rank: int = RANK,
+    number: int | None = None,
 ) -> Path:
     """Write the shipped form of what the recipe makes, and return its folder.
+
+    ``number`` takes a version it has made before, in place of running it.
 
     Raises InvalidInputError when the file would be too large or its measured gate fails, and what
     ``training.run.run`` raises; what was shipped before is then left as it is.
     """
     switch_off_telemetry()
-    outcome = run(recipe, settings, reporter)
+    if number is None:
+        version = run(recipe, settings, reporter).version
+    else:
+        store = ModelStore.of(settings)
+        version = store.version(recipe.registry_task, recipe.recipe.name, number)
     job = make_job(recipe, settings, reporter, run_folder(recipe, settings, "shared"))
-    whole = read_tuned(outcome.version.folder / TUNED_FILE)
+    whole = read_tuned(version.folder / TUNED_FILE)
     tuned = halved(shrunk(whole, job.base.original.weights, rank))
-    target = into / outcome.version.task / outcome.version.name
+    target = into / version.task / version.name
     with tempfile.TemporaryDirectory() as place:
         part = Path(place) / "version"
         part.mkdir()
         save_tuned(tuned, part / TUNED_FILE, half=True)
+        (part / TUNED_FILE).chmod(0o644)
         _check_size(part / TUNED_FILE)
-        passport = judged_again(job, outcome.passport, part, rank)
+        passport = judged_again(job, version.passport(), part, rank)
         if not passport.gate.passed:
-            raise InvalidInputError(
-                f"{outcome.version.ref} is not shipped: {passport.gate.verdict()}."
-            )
+            raise InvalidInputError(f"{version.ref} is not shipped: {passport.gate.verdict()}.")
         shutil.rmtree(part / "int8")
-        (part / PASSPORT_FILE).write_text(passport.to_json(), encoding="utf-8")
-        (part / CARD_FILE).write_text(card(passport), encoding="utf-8")
+        text = passport.to_json()
+        (part / PASSPORT_FILE).write_text(text, encoding="utf-8")
+        (part / CARD_FILE).write_text(card(passport_from_json(text)), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(part, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def test_what_fails_its_gate_or_is_too_large_is_not_shipped(
     settings, into = tiny.settings(tmp_path), tmp_path / "shipped"
     with pytest.raises(InvalidInputError, match="not shipped"):
         shipping.ship(recipe(tmp_path, gate={"at_least": 1.01}), settings, Silent(), into)
+    shipping.ship(recipe(tmp_path, gate={"at_least": 0.1}), settings, Silent(), into, number=1)
+    assert (into / "intent" / "banking77" / TUNED_FILE).is_file()
+    shutil.rmtree(into)
     monkeypatch.setattr(shipping, "MAX_MEGABYTES", 1e-6)
     with pytest.raises(InvalidInputError, match="smaller rank"):
         shipping.ship(recipe(tmp_path), settings, Silent(), into)
