@@ -132,11 +132,14 @@ def judged_again(job: Job, before: Passport, folder: Path, rank: int) -> Passpor
     build_tuned(read_tuned(folder / TUNED_FILE), job.base.original, folder / "int8")
     metrics = measured(job, module, folder / "int8")
     gate = decide(job, module, metric_of(job.recipe, module), metrics)
+    latency, memory = passports.speed(folder / "int8")
     return replace(
         before,
         recipe=without_places(before.recipe),
         metrics={split: passports.figures(found) for split, found in metrics.items()},
         gate=gate,
+        latency_ms={"cpu": latency},
+        memory_mb={"cpu": memory},
         size_bytes=(folder / "int8" / MODEL_FILE).stat().st_size,
         notes=(
             *(note for note in before.notes if not note.startswith("![")),

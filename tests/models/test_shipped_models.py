@@ -27,13 +27,6 @@ SAID = {
         "what is the balance of my checking account": "balance",
         "play the next song": "next_song",
     },
-    "sentiment/finance": {
-        "Operating profit fell to EUR 3.2 mn from EUR 7.4 mn a year earlier": "negative",
-        "Net sales rose by 18 % and the outlook was raised": "positive",
-        "The company will publish its report on 4 May": "neutral",
-        "公司净利润同比增长六成，创历史新高": "positive",
-        "股价跌停，大股东被立案调查": "negative",
-    },
 }
 
 
