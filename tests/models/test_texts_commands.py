@@ -164,7 +164,7 @@ def test_a_folder_or_a_version_can_be_named(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("classify", "--task", "risk"), 1, "assistant models promote risk/"),
+        (("classify", "--task", "classifier"), 1, "assistant models promote classifier/"),
         (("classify", "--task", "mood"), 2, "heads of the multi-task model: sentiment, risk"),
         (("classify", "--task", "tagger"), 1, "cannot classify texts.*tagger \\(token\\)"),
         (("classify", "--task", "sentiment", "--column", "txt"), 2, "Columns found: 'id', 'text'"),
