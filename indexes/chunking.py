@@ -68,7 +68,7 @@ def chunk_document(document: Document, count_tokens: CountTokens, max_tokens: in
     sections = _sections(document.headings)
     units = _units(document, sections, count_tokens, max_tokens)
     return [
-        _chunk(document, units[first:last], sections, max_tokens)
+        _chunk(document, units[:last], first, sections, max_tokens)
         for first, last in _best_cut(units, max_tokens)
     ]
 
@@ -215,8 +215,15 @@ def _allowed_starts(units: Sequence[_Unit], max_tokens: int) -> list[bool]:
 
 
 def _chunk(
-    document: Document, units: Sequence[_Unit], sections: Sequence[_Section], max_tokens: int
+    document: Document,
+    until: Sequence[_Unit],
+    place: int,
+    sections: Sequence[_Section],
+    max_tokens: int,
 ) -> Chunk:
+    """Make a chunk of the units from ``place`` on; those before say where it may begin."""
+    units = until[place:]
+    before = until[place - 1].span.end if place else 0
     first, last = units[0], units[-1]
     path = sections[first.section].path
     start, end = first.span.start, last.span.end
@@ -226,7 +233,10 @@ def _chunk(
         start = path[-1].start
         path = path[:-1]
         tokens += first.lead_tokens
-    elif document.text.endswith(BULLET, 0, start) and tokens + first.lead_tokens <= max_tokens:
+    elif (
+        # The piece before may end in a bullet, where a long sentence was cut.
+        document.text.endswith(BULLET, before, start) and tokens + first.lead_tokens <= max_tokens
+    ):
         start -= len(BULLET)
         tokens += first.lead_tokens
     titles = tuple(heading.title for heading in path)

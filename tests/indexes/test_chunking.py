@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from indexes.chunking import chunk_document
@@ -150,6 +150,7 @@ BLOCKS = st.lists(
 
 
 @given(BLOCKS, st.integers(8, 260))
+@example([(0, "1::1• 1:1:")], 8)
 @settings(max_examples=200, deadline=None)
 def test_any_document_is_covered_exactly(blocks: list[tuple[int, str]], bound: int) -> None:
     doc = document(*blocks)

@@ -124,8 +124,8 @@ def test_a_multitask_model_stands_in(settings: Settings) -> None:
     assert sentiment.head == made.SENTIMENT
     tagger = loading.open_tagger(settings)
     assert tagger.head == made.TAGS
-    with pytest.raises(ModelError, match="No intent model is in use"):
-        loading.open_classifier(settings, "intent")
+    with pytest.raises(ModelError, match="No topic model is in use"):
+        loading.open_classifier(settings, "topic")
     add(settings, "sentiment", "own", replace(made.SENTIMENT, temperature=2.0))
     own = loading.open_classifier(settings, "sentiment")
     assert own.ref == "sentiment/own@v1"
