@@ -25,6 +25,7 @@ from assistant.errors import AssistantError, InvalidInputError
 from assistant.models.build.tuned import TUNED_FILE, TunedWeights, read_tuned
 from assistant.models.build.tuned_build import build_tuned
 from assistant.models.card import CARD_FILE, card
+from assistant.models.names import SHARED_TENANT
 from assistant.models.passport import PASSPORT_FILE, Passport, passport_from_json
 from assistant.models.registry import MODEL_FILE
 from assistant.models.shipped import SHIPPED
@@ -96,7 +97,7 @@ def ship(
     else:
         store = ModelStore.of(settings)
         version = store.version(recipe.registry_task, recipe.recipe.name, number)
-    job = make_job(recipe, settings, reporter, run_folder(recipe, settings, "shared"))
+    job = make_job(recipe, settings, reporter, run_folder(recipe, settings, SHARED_TENANT))
     whole = read_tuned(version.folder / TUNED_FILE)
     tuned = halved(shrunk(whole, job.base.original.weights, rank))
     target = into / version.task / version.name

@@ -1,9 +1,9 @@
 """From a fully tuned model to a small adapter: the best low-rank part of what each matrix learnt.
 
-Full tuning learns more than LoRA of the same size in the same time; what it changed in a matrix is
-nearly of low rank (Aghajanyan et al. 2021, arXiv:2012.13255; Hu et al. 2021, arXiv:2106.09685), so
-that the truncated singular value decomposition of the change, the nearest matrix of that rank
-(Eckart and Young 1936), keeps nearly all of what counts.
+Full tuning is as good as LoRA and takes less time a step; what it changed in a matrix is nearly of
+low rank (Aghajanyan et al. 2021, arXiv:2012.13255; Hu et al. 2021, arXiv:2106.09685), so that the
+truncated singular value decomposition of the change, the nearest matrix of that rank (Eckart and
+Young 1936), keeps nearly all of what counts.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from assistant.errors import InvalidInputError, ModelError, NotFoundError
+from assistant.models.build.sources import sha256_of
 from assistant.models.build.tuned import TUNED_FILE
 from assistant.models.choosing import serving_version
 from assistant.models.journal import sync_folder
@@ -45,7 +46,7 @@ class ShippedModel:
     @property
     def digest(self) -> str:
         """SHA-256 of the weights: what tells a shipped version in a registry."""
-        return _digest(self.folder / TUNED_FILE)
+        return sha256_of(self.folder / TUNED_FILE)
 
     def __str__(self) -> str:
         return f"{self.task}/{self.name}"
@@ -107,8 +108,9 @@ def ensure(settings: Settings, task: str, name: str | None = None) -> None:
 
 
 def _there(store: ModelStore, model: ShippedModel) -> bool:
+    digest = model.digest
     return any(
-        _digest(version.folder / TUNED_FILE) == model.digest
+        sha256_of(version.folder / TUNED_FILE) == digest
         for version in store.versions(model.task, model.name)
         if (version.folder / TUNED_FILE).is_file()
     )
@@ -156,15 +158,3 @@ def _whole(folder: Path) -> bool:
 def _one_at_a_time(settings: Settings) -> FileLock:
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     return FileLock(settings.models_dir / "shipped.lock")
-
-
-@lru_cache(maxsize=256)
-def _digest_of(path: Path, size: int, changed: int) -> str:
-    del size, changed
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(path: Path) -> str:
-    stat = path.stat()
-    return _digest_of(path, stat.st_size, stat.st_mtime_ns)

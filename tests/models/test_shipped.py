@@ -21,6 +21,7 @@ from assistant.models.heads import HeadSpec
 from assistant.models.passport import PASSPORT_FILE
 from assistant.models.shipped import ShippedModel, install, shipped_models
 from assistant.models.store import ModelStore
+from assistant.models.versions import Version
 from assistant.settings import Settings
 from training.export import save_tuned
 from training.shipping import halved
@@ -58,6 +59,12 @@ def ship(tmp_path: Path, name: str, seed: int = 0) -> ShippedModel:
     text = passport("intent", name, shipped=True).to_json()
     (folder / PASSPORT_FILE).write_text(text, encoding="utf-8")
     return ShippedModel("intent", name, folder)
+
+
+def companys(store: ModelStore, folder: Path, name: str) -> Version:
+    """Add a model of the company's own."""
+    made.built(folder / "int8", INTENT, precision="int8", task="intent")
+    return store.add(folder, task="intent", name=name, passport=passport("intent", name))
 
 
 def test_a_fresh_data_folder_serves_what_is_shipped(own: Settings, source: Path) -> None:
@@ -102,10 +109,7 @@ def test_a_model_of_the_companys_own_goes_before(
 ) -> None:
     install(own, shipped_models())
     store = ModelStore.of(own)
-    made.built(tmp_path / "new" / "int8", INTENT, precision="int8", task="intent")
-    added = store.add(
-        tmp_path / "new", task="intent", name="tickets", passport=passport("intent", "tickets")
-    )
+    added = companys(store, tmp_path / "new", "tickets")
     assert store.choose("intent", None) == "banking77"
     store.promote(added)
     assert store.choose("intent", None) == "tickets"
@@ -117,11 +121,7 @@ def test_a_newer_release_replaces_the_older_but_not_the_companys(
 ) -> None:
     install(own, shipped_models())
     store = ModelStore.of(own)
-    made.built(tmp_path / "new" / "int8", INTENT, precision="int8", task="intent")
-    mine = store.add(
-        tmp_path / "new", task="intent", name="other", passport=passport("intent", "other")
-    )
-    store.promote(mine)
+    store.promote(companys(store, tmp_path / "new", "other"))
     for name in ("banking77", "other"):
         ship(tmp_path, name, seed=7)
     assert [v.ref for v in install(own, shipped_models())] == [
