@@ -246,15 +246,28 @@ def judged(
 
 
 def measured(job: Job, module: TaskModule, model: Path) -> dict[str, Metrics]:
-    """Return what the served model reaches on every split that holds rows."""
+    """Return what the served model reaches on every split that holds rows, and on the test rows of
+    each set where there are several."""
     more = getattr(module, "more_splits", None)
     splits = {"valid": job.data.valid, "test": job.data.test, **(more(job) if more else {})}
+    if getattr(module, "prepare", None) is None:
+        splits |= by_set(job.data.test)
     found: dict[str, Metrics] = {}
     for split, rows in splits.items():
         if rows:
             job.reporter.stage(f"measuring {split} on {len(rows)} rows")
             found[split] = module.evaluate(model, rows, job)
     return found
+
+
+def by_set(rows: Sequence[Row]) -> dict[str, Sequence[Row]]:
+    """Return test rows by the folder they come from, as ``test_FOLDER``; none if it is one."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        path = Path(row.source.rpartition(":")[0])
+        folder = (path.parent if path.suffix else path).name or "root"
+        found.setdefault(f"test_{folder}", []).append(row)
+    return dict(found) if len(found) > 1 else {}
 
 
 def decide(job: Job, module: TaskModule, metric: str, metrics: dict[str, Metrics]) -> Gate:

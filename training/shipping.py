@@ -1,7 +1,7 @@
 """Put a trained model among those that come with the product.
 
 ``python -m training.shipping RECIPE [--set key=value ...]`` runs the recipe (or goes on, or takes
-its finished version), shrinks what it changed to factors of ``--rank`` with 16 bits a number,
+its finished version), shrinks what it changed to factors of ``--rank`` with 8 bits a number,
 builds the served int8 model from that very file, measures it again on validation and test rows,
 and writes adapter, passport and card to ``shipped/TASK/NAME/``. Nothing is written where the
 recipe's gate does not pass.
@@ -19,10 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from assistant.errors import AssistantError, InvalidInputError
-from assistant.models.build.tuned import TUNED_FILE, TunedWeights, read_tuned
+from assistant.models.build.tuned import TUNED_FILE, read_tuned
 from assistant.models.build.tuned_build import build_tuned
 from assistant.models.card import CARD_FILE, card
 from assistant.models.names import SHARED_TENANT
@@ -50,7 +48,7 @@ from training.tasks import task_module
 
 MAX_MEGABYTES = 12.0
 """A shipped adapter is part of the source."""
-RANK = 48
+RANK = 96
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,12 +97,12 @@ def ship(
         version = store.version(recipe.registry_task, recipe.recipe.name, number)
     job = make_job(recipe, settings, reporter, run_folder(recipe, settings, SHARED_TENANT))
     whole = read_tuned(version.folder / TUNED_FILE)
-    tuned = halved(shrunk(whole, job.base.original.weights, rank))
+    tuned = shrunk(whole, job.base.original.weights, rank)
     target = into / version.task / version.name
     with tempfile.TemporaryDirectory() as place:
         part = Path(place) / "version"
         part.mkdir()
-        save_tuned(tuned, part / TUNED_FILE, half=True)
+        save_tuned(tuned, part / TUNED_FILE, compact=True)
         (part / TUNED_FILE).chmod(0o644)
         _check_size(part / TUNED_FILE)
         passport = judged_again(job, version.passport(), part, rank)
@@ -118,13 +116,6 @@ def ship(
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(part, target)
     return target
-
-
-def halved(tuned: TunedWeights) -> TunedWeights:
-    """Return the weights rounded to 16 bits, as they will be read back."""
-    rounded = {name: _rounded(value) for name, value in tuned.tensors.items()}
-    scales = {name: np.maximum(_rounded(value), 1) for name, value in tuned.scales.items()}
-    return replace(tuned, tensors=rounded, scales=scales)
 
 
 def judged_again(job: Job, before: Passport, folder: Path, rank: int) -> Passport:
@@ -144,7 +135,7 @@ def judged_again(job: Job, before: Passport, folder: Path, rank: int) -> Passpor
         size_bytes=(folder / "int8" / MODEL_FILE).stat().st_size,
         notes=(
             *(note for note in before.notes if not note.startswith("![")),
-            f"what tuning changed is kept as factors of rank {rank} with 16 bits a number",
+            f"what tuning changed is kept as factors of rank {rank} with 8 bits a number",
         ),
         shipped=True,
     )
@@ -157,10 +148,6 @@ def without_places(values: Any) -> Any:
             key: None if key == "root" else without_places(value) for key, value in values.items()
         }
     return values
-
-
-def _rounded(value: np.ndarray) -> np.ndarray:
-    return value.astype(np.float16).astype(np.float32)
 
 
 def _check_size(path: Path) -> None:

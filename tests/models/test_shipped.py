@@ -24,7 +24,6 @@ from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
 from training.export import save_tuned
-from training.shipping import halved
 
 INTENT = HeadSpec("label", "sequence", ("lost", "fee", "loan"))
 
@@ -55,7 +54,7 @@ def ship(tmp_path: Path, name: str, seed: int = 0) -> ShippedModel:
     weights = replace(weights, base=str(base), base_sha256=opened.sha256)
     folder = tmp_path / "shipped" / "intent" / name
     folder.mkdir(parents=True, exist_ok=True)
-    save_tuned(halved(weights), folder / TUNED_FILE, half=True)
+    save_tuned(weights, folder / TUNED_FILE, compact=True)
     text = passport("intent", name, shipped=True).to_json()
     (folder / PASSPORT_FILE).write_text(text, encoding="utf-8")
     return ShippedModel("intent", name, folder)

@@ -68,6 +68,25 @@ def as_tuned(tensors: dict[str, np.ndarray], sha256: str = "b" * 64) -> TunedWei
     )
 
 
+def test_a_compact_file_keeps_each_factor_within_half_a_step(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    a = random.normal(size=(4, 16)).astype(np.float32) * np.array([[1], [10], [0], [1e-3]], "f4")
+    b = random.normal(size=(16, 4)).astype(np.float32)
+    bias = random.normal(size=16).astype(np.float32)
+    tensors = {"l0.q.lora_a": a, "l0.q.lora_b": b, "l0.q.b": bias}
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    save_tuned(as_tuned(tensors), whole)
+    save_tuned(as_tuned(tensors), small, compact=True)
+    read = read_tuned(small).tensors
+    assert read.keys() == tensors.keys()
+    assert small.stat().st_size < whole.stat().st_size
+    # Half a step of 127 to the largest of each of the four terms, however small that term is.
+    for name, axis in (("l0.q.lora_a", 1), ("l0.q.lora_b", 0)):
+        allowed = np.abs(tensors[name]).max(axis=axis, keepdims=True) / 127 / 2
+        assert (np.abs(read[name] - tensors[name]) <= allowed * 1.001).all()
+    np.testing.assert_allclose(read["l0.q.b"], bias, rtol=1e-3)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_merged_graph_is_the_trained_model(method: str, tmp_path: Path) -> None:
     model, _ = tuned_model(method)

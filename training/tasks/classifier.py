@@ -113,19 +113,9 @@ def valid_score(job: Job, trained: Trained) -> float:
 
 
 def more_splits(job: Job) -> Mapping[str, Sequence[Row]]:
-    """Return further rows to measure a version on: what an update must not forget, and the test
-    rows of each set where there are several."""
+    """Return further rows to measure a version on: what an update must not forget."""
     old = continual.old_test(job)
-    return {**({continual.OLD_TEST: old} if old else {}), **by_set(job.data.test)}
-
-
-def by_set(rows: Sequence[Row]) -> dict[str, Sequence[Row]]:
-    """Return test rows by the folder they come from, as ``test_FOLDER``; none if it is one."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        folder = Path(row.source.rpartition(":")[0]).parent.name or "root"
-        found.setdefault(f"test_{folder}", []).append(row)
-    return dict(found) if len(found) > 1 else {}
+    return {continual.OLD_TEST: old} if old else {}
 
 
 def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:

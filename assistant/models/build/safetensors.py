@@ -21,7 +21,11 @@ from assistant.models.build.weights import EncoderShape, EncoderWeights, Vocabul
 from indexes.types import FloatArray
 
 _MAX_HEADER = 100_000_000
-_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I8": np.dtype("i1"),
+}
 _LAYER_NAMES = {
     "attention.self.query": "q",
     "attention.self.key": "k",
@@ -63,7 +67,10 @@ def read_folder(folder: Path) -> EncoderWeights:
 
 
 def read_safetensors(path: Path) -> dict[str, FloatArray]:
-    """Return every float tensor of a safetensors file as float32; ModelError when it is damaged."""
+    """Return every float and 8-bit tensor of a safetensors file as float32.
+
+    Raises ModelError when it is damaged.
+    """
     with _opened(path) as data:
         header, start = _header(path.name, data)
         return {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assistant.errors import ModelError
 from assistant.models.build.safetensors import read_metadata, read_safetensors
@@ -25,6 +26,9 @@ TUNED_FILE = "tuned.safetensors"
 FORMAT = 1
 LORA_A, LORA_B = ".lora_a", ".lora_b"
 _SCALES = "scales."
+_STEPS = "steps."
+"""Before the name of an array kept in 8 bits: what one step is worth, by rank (see compact)."""
+_MOST = 127
 _LAYER = re.compile(r"l(\d+)\.")
 
 
@@ -66,6 +70,20 @@ class TunedWeights:
         scales = {_SCALES + name: value for name, value in self.scales.items()}
         return {**self.tensors, **scales}
 
+    def compact(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays in fewer bits: factors 8, with a step for each rank; all others 16."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, value in self.stored().items():
+            if name.endswith((LORA_A, LORA_B)):
+                across = 1 if name.endswith(LORA_A) else 0
+                largest = np.abs(value).max(axis=across, keepdims=True)
+                step = np.maximum(largest / _MOST, np.finfo(np.float32).tiny).astype(np.float32)
+                arrays[name] = np.rint(value / step).astype(np.int8)
+                arrays[_STEPS + name] = step
+            else:
+                arrays[name] = value.astype(np.float16)
+        return arrays
+
     def metadata(self) -> dict[str, str]:
         """Return what goes beside the tensors in the file."""
         values = {
@@ -103,11 +121,16 @@ def read_tuned(path: Path) -> TunedWeights:
             passage_prefix=str(values["passage_prefix"]),
             licence=str(values["licence"]),
             heads=tuple(head_from_json(head) for head in values["heads"]),
-            tensors={name: t for name, t in stored.items() if not name.startswith(_SCALES)},
+            tensors={
+                name: value * stored.get(_STEPS + name, np.float32(1))
+                for name, value in stored.items()
+                if not name.startswith((_SCALES, _STEPS))
+            },
             layers=tuple(int(layer) for layer in values["layers"]),
+            # What tames outliers never magnifies; rounding to 16 bits must not make it so.
             scales={
-                name.removeprefix(_SCALES): t
-                for name, t in stored.items()
+                name.removeprefix(_SCALES): np.maximum(value, 1)
+                for name, value in stored.items()
                 if name.startswith(_SCALES)
             },
         )
