@@ -25,7 +25,10 @@ Metrics: TypeAlias = Mapping[str, Metric]
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its recipe, what it starts from, its rows, its folder, whom to tell."""
+    """One run: its recipe, what it starts from, its rows, its folder, whom to tell.
+
+    ``notes`` are what the passport must say of its rows.
+    """
 
     recipe: Recipe
     settings: Settings
@@ -33,6 +36,7 @@ class Job:
     data: Prepared
     folder: Path
     reporter: Reporter
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from assistant.models.passport import Gate, Passport
 from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
-from training import experiments, passports, searching
+from training import experiments, lineage, passports, searching
 from training.base import load_base
 from training.data.pipeline import prepare
 from training.data.rows import Row
@@ -119,6 +119,7 @@ def make_job(recipe: Recipe, settings: Settings, reporter: Reporter, folder: Pat
     data = prepared(recipe, module, folder / "data", reporter)
     reporter.stage(f"opening the base {recipe.base.model}")
     job = Job(recipe, settings, load_base(recipe.base, settings), data, folder, reporter)
+    job = lineage.apart(job)
     if recipe.distil.teacher:
         from training.distilling import student_job
 
@@ -153,7 +154,7 @@ def _made(
     job, notes = searching.searched(job, module, metric_of(recipe, module))
     reporter.stage("training")
     trained = module.train(job)
-    trained = replace(trained, notes=(*notes, *trained.notes))
+    trained = replace(trained, notes=(*job.notes, *notes, *trained.notes))
     parity = export(job, trained, version_folder)
     passport = judged(job, module, trained, version_folder, parity=parity)
     passport = _with_plot(passport, metric_of(recipe, module), folder, version_folder)

@@ -1,0 +1,74 @@
+"""A run that goes on from a version neither learns what that was judged by nor the reverse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tiny_base as tiny
+
+from training.data.rows import row_hash
+from training.data.storage import Prepared
+from training.job import Job
+from training.recipe import Recipe
+from training.reporting import Silent
+from training.run import make_job, run
+
+FIRST = {"valid": 0.2, "test": 0.2, "seed": 1}
+OTHER = {"valid": 0.2, "test": 0.2, "seed": 2}
+
+
+def recipe(folder: Path, base: str, split: dict[str, object]) -> Recipe:
+    spec = tiny.intent_recipe(Path(base), folder, "banking77")
+    assert spec.data is not None
+    values = spec.data.model_dump() | {"split": split}
+    return spec.model_copy(update={"data": type(spec.data).model_validate(values)})
+
+
+def told(job: Job) -> tuple[set[str], set[str]]:
+    return hashes(job.data)
+
+
+def hashes(data: Prepared) -> tuple[set[str], set[str]]:
+    return (
+        {row_hash(row) for row in data.train},
+        {row_hash(row) for row in (*data.valid, *data.test)},
+    )
+
+
+def test_rows_keep_to_the_side_they_had(tmp_path: Path) -> None:
+    settings = tiny.settings(tmp_path)
+    base = tiny.base_folder(tmp_path / "base")
+    first = recipe(tmp_path, str(base), FIRST)
+    version = run(first, settings, Silent()).version
+    before = make_job(first, settings, Silent(), tmp_path / "before")
+    assert not before.notes
+    learnt, judged = told(before)
+    fresh = make_job(recipe(tmp_path, str(base), OTHER), settings, Silent(), tmp_path / "fresh")
+    crossed = told(fresh)[0] & judged, told(fresh)[1] & learnt
+    assert all(crossed)
+    on = recipe(tmp_path, f"registry:{version.ref}", OTHER)
+    after = make_job(on, settings, Silent(), tmp_path / "after")
+    own = told(after)
+    assert own[0] == told(fresh)[0] - judged
+    assert own[1] == told(fresh)[1] - learnt
+    assert f"{len(crossed[0])} training rows left out" in after.notes[0]
+    grand = run(on, settings, Silent())
+    assert any("left out" in note for note in grand.passport.notes)
+    # Two generations on, the first one's rows still count.
+    third = recipe(tmp_path, f"registry:{grand.version.ref}", OTHER)
+    last = make_job(third, settings, Silent(), tmp_path / "last")
+    assert not told(last)[0] & judged and not told(last)[1] & learnt
+
+
+def test_rows_that_are_gone_stop_nothing(tmp_path: Path) -> None:
+    settings = tiny.settings(tmp_path)
+    base = tiny.base_folder(tmp_path / "base")
+    first = recipe(tmp_path, str(base), FIRST)
+    version = run(first, settings, Silent()).version
+    on = recipe(tmp_path, f"registry:{version.ref}", OTHER)
+    spec = on.data
+    assert spec is not None and spec.root is not None
+    Path(spec.root, spec.train[0]).rename(tmp_path / "moved.csv")
+    on = on.model_copy(update={"data": spec.model_copy(update={"train": ("moved.csv",)})})
+    job = make_job(on, settings, Silent(), tmp_path / "on")
+    assert job.data.train and not job.notes
