@@ -28,6 +28,7 @@ from assistant.types import (
 )
 
 if TYPE_CHECKING:
+    from assistant.answering import Answering
     from assistant.dialogue.engine import Dialogue, Outcome
     from assistant.following import EncoderFollower
     from assistant.ingest import Ingestor
@@ -111,7 +112,7 @@ class Runtime:
     @property
     def dialogue(self) -> Dialogue:
         """The one path from a question to an answer."""
-        return self._part("dialogue", lambda: self._make_dialogue(self.encoder, self.knowledge))
+        return self._part("dialogue", lambda: self.answering.dialogue(self.encoder, self.knowledge))
 
     @property
     def trained(self) -> TrainedModels:
@@ -119,6 +120,16 @@ class Runtime:
         from assistant.models.trained import TrainedModels
 
         return self._part("trained", lambda: TrainedModels(self.settings))
+
+    @property
+    def answering(self) -> Answering:
+        """What dialogues are made of."""
+        from assistant.answering import Answering
+
+        return self._part(
+            "answering",
+            lambda: Answering(self.settings, self.analyzer, self.tokenise, self.trained),
+        )
 
     def _part(self, name: str, make: Callable[[], Part]) -> Part:
         """Return the part of this name, made once.
@@ -142,31 +153,6 @@ class Runtime:
         limit_threads(self.settings.threads)
         encoder = self.encoder
         return Knowledge(self.storage, self.settings, encoder=encoder.fingerprint, dim=encoder.dim)
-
-    def _make_dialogue(self, encoder: Encoder, knowledge: Knowledge) -> Dialogue:
-        from assistant.dialogue.confidence import Calibration
-        from assistant.dialogue.engine import Dialogue
-        from assistant.dialogue.policy import Policy, Thresholds
-        from assistant.dialogue.rules import Rules
-
-        settings, calibration = self.settings, Calibration.load()
-        thresholds = Thresholds(
-            calibration.faq.threshold(settings.error_rate),
-            calibration.grounded.threshold(settings.error_rate),
-            1.0 - settings.clarify_error_rate,
-        )
-        return Dialogue(
-            encoder,
-            knowledge,
-            Policy(calibration, self.tokenise, thresholds),
-            Rules.load(self.analyzer.simplify),
-            question_limit=settings.max_question_chars,
-            handoff_contact=settings.handoff_contact,
-            model_versions={
-                "encoder": f"{encoder.name}@{encoder.fingerprint[:12]}",
-                "calibration": calibration.version,
-            },
-        )
 
     def tokenise(self, text: str) -> frozenset[str]:
         """Return the distinct index terms of ``text``."""
@@ -250,7 +236,7 @@ class Runtime:
                 if not alone:
                     return False
                 switch.prepare()
-                dialogue = self._make_dialogue(switch.encoder, switch.knowledge)
+                dialogue = self.answering.dialogue(switch.encoder, switch.knowledge)
                 with self._answers.closed(give_up) as quiet:
                     if quiet and switch.complete():
                         self._take(switch, dialogue)

@@ -110,10 +110,22 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSpan:
+    """Where a reader sees the answer: half-open code points of the document, and the probability in
+    [0, 1] that it is there."""
+
+    start: int
+    end: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkHit:
     """A retrieved chunk with what answering needs. Scores as in ``indexes.types.Hit``.
 
-    ``sentences`` may decode itself on first use (``assistant.storage.Sentences``).
+    ``sentences`` may decode itself on first use (``assistant.storage.Sentences``). ``relevance``:
+    the reranker's probability that it answers, in [0, 1]; None where none has read it. ``answer``:
+    where the reader sees the answer in it, likewise.
     """
 
     chunk_id: int
@@ -130,13 +142,16 @@ class ChunkHit:
     score: float
     cosine: float
     coverage: float
+    relevance: float | None = None
+    answer: AnswerSpan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FaqHit:
     """A retrieved FAQ entry: ``matched`` is the wording that matched, ``question`` the approved.
 
-    ``answer == document.text[start:end]`` of document ``document_id``.
+    ``answer == document.text[start:end]`` of document ``document_id``. ``relevance``: the
+    reranker's probability that the question asks the same, in [0, 1]; None where none has read it.
     """
 
     faq_id: str
@@ -152,6 +167,7 @@ class FaqHit:
     score: float
     cosine: float
     coverage: float
+    relevance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

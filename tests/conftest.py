@@ -25,6 +25,8 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         if name.startswith("ASSISTANT_") and name not in KEPT:
             patch.delenv(name)
     patch.setenv("ASSISTANT_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    # Models that read evidence take seconds to install in each new data folder: tests of them ask.
+    patch.setenv("ASSISTANT_RERANK", "0")
     yield
     patch.undo()
 

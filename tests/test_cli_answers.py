@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, Run
+from support import ROOT, Run, write_beir
 
 from assistant.types import Answer, AnswerKind
 
@@ -180,29 +180,6 @@ def test_doctor_finds_a_changed_model_file(bank: Path, run_assistant: Run, tmp_p
     assert done.returncode == 1
     assert checks["model"]["status"] == "fail"
     assert "model.onnx" in checks["model"]["detail"]
-
-
-def write_beir(folder: Path) -> None:
-    texts = [
-        "A replacement card costs 5 yuan.",
-        "Cats sleep all day in the sun.",
-        "The capital of France is Paris.",
-        "跨行转账免收手续费。",
-    ]
-    queries = {
-        "q1": ("How much is a replacement card?", "d0"),
-        "q2": ("Where do kittens nap?", "d1"),
-        "q3": ("转账要手续费吗？", "d3"),
-    }
-    folder.mkdir()
-    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as stream:
-        for number, text in enumerate(texts):
-            stream.write(json.dumps({"_id": f"d{number}", "title": "", "text": text}) + "\n")
-    with (folder / "queries.jsonl").open("w", encoding="utf-8") as stream:
-        for key, (text, _) in queries.items():
-            stream.write(json.dumps({"_id": key, "text": text}) + "\n")
-    lines = [f"{key}\t{document}\t1\n" for key, (_, document) in queries.items()]
-    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
 
 
 @pytest.mark.parametrize("method", ["hybrid", "dense", "lexical"])

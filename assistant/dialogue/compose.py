@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,7 @@ MAX_CHUNKS = 4
 MAX_SENTENCES = 3
 MAX_CHARACTERS = 700
 _LEXICAL_WEIGHT = 0.12
+_ANSWER_WEIGHT = 0.15
 _CHUNK_WEIGHT = 0.10
 _KEEP_NEXT = 0.97
 _KEEP_OTHER = 0.99
@@ -36,7 +37,10 @@ _LEANS_BACK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A sentence chosen for the answer. ``score`` ranks; ``cosine`` and ``terms`` explain."""
+    """A sentence chosen for the answer. ``score`` ranks; ``cosine`` and ``terms`` explain.
+
+    ``answer``: the reader's probability that the answer stands in it; None where none has read.
+    """
 
     hit: ChunkHit
     index: int
@@ -44,6 +48,7 @@ class Evidence:
     score: float
     cosine: float
     terms: frozenset[str]
+    answer: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +91,26 @@ def _score(
     cosines = np.stack([s.vector for _, _, s in rows]) @ query
     scored = []
     for (hit, i, sentence), cosine in zip(rows, cosines, strict=True):
-        found = tokenise(sentence.text)
+        found, answer = tokenise(sentence.text), _answer(hit, sentence)
         score = (
             float(cosine)
             + _LEXICAL_WEIGHT * weighted_share(terms, found)
             + _CHUNK_WEIGHT * hit.score
+            + _ANSWER_WEIGHT * (answer or 0.0)
         )
-        scored.append(Evidence(hit, i, sentence, score, float(cosine), found))
-    return scored
+        scored.append(Evidence(hit, i, sentence, score, float(cosine), found, answer))
+    if all(e.answer is None for e in scored):
+        return scored
+    # A chunk that was not read holds no answer that is known of.
+    return [e if e.answer is not None else replace(e, answer=0.0) for e in scored]
+
+
+def _answer(hit: ChunkHit, sentence: Sentence) -> float | None:
+    """The reader's probability that the answer begins in the sentence."""
+    if hit.answer is None:
+        return None
+    inside = sentence.span.start <= hit.answer.start < sentence.span.end
+    return hit.answer.probability if inside else 0.0
 
 
 def _choose(best: Evidence, scored: Sequence[Evidence]) -> list[Evidence]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from assistant.types import ChunkHit, FaqHit
 from indexes.types import Language
@@ -28,7 +28,16 @@ GROUNDED_FEATURES = (
     "short",
     "cross_language",
 )
+RERANKED = ("relevance", "relevance_lead")
+READ = ("answer",)
 _RIVALS = 5
+
+Features = Mapping[str, float]
+"""What is seen of one way of answering, by name: those of its tuple above, those of ``RERANKED``
+where the evidence was reranked, and of ``READ`` where a reader looked for the answer."""
+Parts = Literal["retrieval", "reranker", "reader"]
+"""What took part in finding the evidence; each has all before it as well, and a fit of its own."""
+ALL_PARTS: tuple[Parts, ...] = ("retrieval", "reranker", "reader")
 
 
 def _shortness(terms: Mapping[str, float]) -> float:
@@ -48,22 +57,31 @@ def weighted_share(terms: Mapping[str, float], present: frozenset[str]) -> float
     return sum(w for t, w in terms.items() if t in present) / total if total else 0.0
 
 
+def _relevance(hits: Sequence[FaqHit] | Sequence[ChunkHit]) -> Features:
+    """The reranker's view of the first hit, and by how much it leads the best of the others."""
+    if all(h.relevance is None for h in hits):
+        return {}
+    first, *others = (h.relevance or 0.0 for h in hits)
+    return {"relevance": first, "relevance_lead": first - max(others, default=0.0)}
+
+
 def faq_features(
     hits: Sequence[FaqHit],
     terms: Mapping[str, float],
     matched_terms: frozenset[str],
     language: Language,
-) -> list[float]:
-    """Features of answering with ``hits[0]``, in the order of ``FAQ_FEATURES``."""
+) -> Features:
+    """Features of answering with ``hits[0]``."""
     extra = len(matched_terms - terms.keys()) / max(1, len(matched_terms))
-    return [
-        hits[0].score,
-        _margin([h.score for h in hits]),
-        weighted_share(terms, matched_terms),
-        1.0 - extra,
-        _shortness(terms),
-        float(hits[0].language != language),
-    ]
+    return {
+        "score": hits[0].score,
+        "margin": _margin([h.score for h in hits]),
+        "overlap": weighted_share(terms, matched_terms),
+        "precision": 1.0 - extra,
+        "short": _shortness(terms),
+        "cross_language": float(hits[0].language != language),
+        **_relevance(hits),
+    }
 
 
 def grounded_features(
@@ -72,20 +90,25 @@ def grounded_features(
     sentence_cosine: float,
     sentence_terms: frozenset[str],
     language: Language,
-) -> list[float]:
-    """Features of answering from ``hits[0]``, in the order of ``GROUNDED_FEATURES``."""
+    *,
+    answer: float | None = None,
+) -> Features:
+    """Features of answering from ``hits[0]``. ``answer``: the reader's probability that the
+    sentence holds it, None where none has read."""
     top = hits[0]
     scores = [h.score for h in hits]
-    return [
-        top.score,
-        scores[0] - scores[1] if len(scores) > 1 else scores[0],
-        top.cosine,
-        _margin([h.cosine for h in hits]),
-        sentence_cosine,
-        weighted_share(terms, sentence_terms),
-        _shortness(terms),
-        float(top.language != language),
-    ]
+    return {
+        "score": top.score,
+        "lead": scores[0] - scores[1] if len(scores) > 1 else scores[0],
+        "cosine": top.cosine,
+        "margin": _margin([h.cosine for h in hits]),
+        "sentence_cosine": sentence_cosine,
+        "sentence_coverage": weighted_share(terms, sentence_terms),
+        "short": _shortness(terms),
+        "cross_language": float(top.language != language),
+        **_relevance(hits),
+        **({} if answer is None else {"answer": answer}),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +129,16 @@ class Calibrator:
     bias: float
     curve: tuple[RiskPoint, ...]
 
-    def probability(self, values: Sequence[float]) -> float:
-        """Return the probability in [0, 1] that the answer is right."""
-        if len(values) != len(self.weights):
-            raise ValueError(f"{len(values)} features given, {len(self.weights)} expected")
-        z = self.bias + sum(w * v for w, v in zip(self.weights, values, strict=True))
+    def probability(self, values: Features) -> float:
+        """Return the probability in [0, 1] that the answer is right.
+
+        Raises ValueError when a feature it was fitted on is missing; others are passed over.
+        """
+        missing = [name for name in self.features if name not in values]
+        if missing:
+            raise ValueError(f"features {missing} are missing")
+        weighted = zip(self.weights, self.features, strict=True)
+        z = self.bias + sum(weight * values[name] for weight, name in weighted)
         return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, z))))
 
     def threshold(self, error_rate: float) -> float:
@@ -124,28 +152,45 @@ class Calibrator:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Calibrators of the two ways of answering; ``version`` names the fit."""
+    """Calibrators of the two ways of answering; ``version`` names the fit, ``models`` by role the
+    ones whose scores it was fitted on."""
 
     version: str
-    encoder: str
+    models: Mapping[str, str]
     faq: Calibrator
     grounded: Calibrator
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Calibration:
+    def from_json(cls, data: Mapping[str, Any], parts: Parts) -> Calibration:
         """Build from the stored form; features must be the ones this code computes."""
+        faq, grounded = features_of(parts)
         return cls(
             data["version"],
-            data["encoder"],
-            _calibrator(data["faq"], FAQ_FEATURES),
-            _calibrator(data["grounded"], GROUNDED_FEATURES),
+            data["models"],
+            _calibrator(data["faq"], faq),
+            _calibrator(data["grounded"], grounded),
         )
 
     @classmethod
-    def load(cls) -> Calibration:
-        """Read the packaged calibration."""
+    def load(cls, parts: Parts = "retrieval") -> Calibration:
+        """Read the packaged calibration for answers in which ``parts`` took part."""
         text = files("assistant.dialogue").joinpath("calibration.json").read_text("utf-8")
-        return cls.from_json(json.loads(text))
+        return cls.from_json(json.loads(text)[parts], parts)
+
+
+def features_of(parts: Parts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the features of the FAQ way and of the grounded way that a fit for ``parts`` uses."""
+    if parts == "retrieval":
+        return FAQ_FEATURES, GROUNDED_FEATURES
+    more = (*GROUNDED_FEATURES, *RERANKED)
+    return (*FAQ_FEATURES, *RERANKED), more if parts == "reranker" else (*more, *READ)
+
+
+def parts_of(values: Features) -> Parts:
+    """Tell from its features what took part in finding the evidence."""
+    if READ[0] in values:
+        return "reader"
+    return "reranker" if RERANKED[0] in values else "retrieval"
 
 
 def _calibrator(data: Mapping[str, Any], expected: tuple[str, ...]) -> Calibrator:

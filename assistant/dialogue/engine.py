@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from assistant.dialogue import replies
@@ -12,6 +12,7 @@ from assistant.dialogue.followup import is_follow_up, is_fragment, rewrites
 from assistant.dialogue.normalise import normalise
 from assistant.dialogue.policy import Assessment, Decision, Policy, Understood
 from assistant.dialogue.rules import Rules
+from assistant.dialogue.weighing import Weighing
 from assistant.types import Answer, AnswerKind, Question, Retrieved, Scope
 from indexes.language import detect_language
 from indexes.types import FloatArray, Language
@@ -56,6 +57,7 @@ class _Pending:
     decided: Decision | None = None
     standalone: str = ""
     empty: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Dialogue:
@@ -68,14 +70,18 @@ class Dialogue:
         policy: Policy,
         rules: Rules,
         *,
+        weighing: Weighing | None = None,
         question_limit: int,
         handoff_contact: str,
         model_versions: Mapping[str, str],
     ) -> None:
+        """``weighing``: what models that read the evidence make of it; None leaves them out."""
         self._encoder = encoder
         self._evidence = evidence
         self._policy = policy
         self._rules = rules
+        self._weighing = weighing
+        self._retrieve = max(_RETRIEVE, weighing.candidates if weighing else 0)
         self._limit = question_limit
         self._contact = handoff_contact
         self._versions = dict(model_versions)
@@ -95,7 +101,8 @@ class Dialogue:
             clock.lap("encode")
             found = self._search(open_, texts, vectors)
             clock.lap("retrieve")
-            self._decide(open_, texts, vectors, found)
+            read = [Understood(*one) for one in zip(texts, _languages(open_), vectors, strict=True)]
+            self._decide(open_, read, self._weigh(open_, read, found, clock))
             clock.lap("decide")
         timings = clock.timings()
         return [Outcome(self._finish(p, timings), p.standalone) for p in pending]
@@ -128,17 +135,39 @@ class Dialogue:
         for scope in dict.fromkeys(owners):
             rows = [i for i, owner in enumerate(owners) if owner == scope]
             results = self._evidence.search(
-                scope, [texts[i] for i in rows], vectors[rows], _RETRIEVE
+                scope, [texts[i] for i in rows], vectors[rows], self._retrieve
             )
             for i, result in zip(rows, results, strict=True):
                 found[i] = result
         return [f for f in found if f is not None]
 
+    def _weigh(
+        self,
+        pending: Sequence[_Pending],
+        read: Sequence[Understood],
+        found: Sequence[Retrieved],
+        clock: _Clock,
+    ) -> Sequence[Retrieved]:
+        """Return the evidence as the models of each tenant see it."""
+        if self._weighing is None:
+            return found
+        weighed = list(found)
+        owners = [p for p in pending for _ in p.readings]
+        tenants = [p.question.scope.tenant for p in owners]
+        for tenant in dict.fromkeys(tenants):
+            rows = [i for i, owner in enumerate(tenants) if owner == tenant]
+            seen = self._weighing(
+                tenant, [read[i] for i in rows], [found[i] for i in rows], clock.lap
+            )
+            for i, one in zip(rows, seen.found, strict=True):
+                weighed[i] = one
+                owners[i].versions = seen.versions
+        return weighed
+
     def _decide(
         self,
         pending: Sequence[_Pending],
-        texts: Sequence[str],
-        vectors: FloatArray,
+        understood: Sequence[Understood],
         found: Sequence[Retrieved],
     ) -> None:
         at = 0
@@ -148,17 +177,12 @@ class Dialogue:
             read = []
             for number, i in enumerate(rows):
                 evidence = news_to(p.question, found[i]) if number < p.leaning else found[i]
-                read.append(self._assess(texts[i], p.language, vectors[i], evidence))
+                seen = self._policy.assess(understood[i], evidence)
+                read.append(_Reading(understood[i], evidence, seen))
             best = _preferred(read, p.leaning)
             p.decided = self._policy.decide(best.question, best.found, best.assessment)
             p.standalone = best.question.text
             p.empty = not best.found.chunks and not best.found.faqs
-
-    def _assess(
-        self, text: str, language: Language, vector: FloatArray, found: Retrieved
-    ) -> _Reading:
-        question = Understood(text, language, vector)
-        return _Reading(question, found, self._policy.assess(question, found))
 
     def _finish(self, pending: _Pending, timings: Mapping[str, float]) -> Answer:
         decision = pending.decided
@@ -173,7 +197,7 @@ class Dialogue:
             citations=decision.citations,
             candidates=decision.candidates,
             conversation_id=pending.question.conversation_id or "",
-            model_versions=self._versions,
+            model_versions={**self._versions, **pending.versions},
             timings_ms=timings,
         )
 
@@ -193,6 +217,11 @@ def _preferred(read: Sequence[_Reading], leaning: int) -> _Reading:
         return read[number].assessment.best - (_ALONE_HANDICAP if alone else 0.0)
 
     return read[max(range(len(read)), key=trust)]
+
+
+def _languages(pending: Sequence[_Pending]) -> list[Language]:
+    """The language of each reading."""
+    return [p.language for p in pending for _ in p.readings]
 
 
 def news_to(question: Question, found: Retrieved) -> Retrieved:
@@ -220,7 +249,7 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._laps[name] = now - self._last
+        self._laps[name] = self._laps.get(name, 0.0) + now - self._last
         self._last = now
 
     def timings(self) -> dict[str, float]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assistant.dialogue.compose import Draft, Tokenise, compose
-from assistant.dialogue.confidence import Calibration, faq_features, grounded_features
+from assistant.dialogue.confidence import (
+    Calibration,
+    Features,
+    Parts,
+    faq_features,
+    grounded_features,
+    parts_of,
+)
 from assistant.dialogue.followup import is_bare
 from assistant.types import AnswerKind, Candidate, ChunkHit, Citation, FaqHit, Retrieved
 from indexes.types import FloatArray, Language
@@ -53,6 +61,7 @@ class Assessment:
     faq_probability: float
     grounded_probability: float
     draft: Draft | None
+    limits: Thresholds
 
     @property
     def best(self) -> float:
@@ -62,24 +71,53 @@ class Assessment:
 class Policy:
     """Weighs evidence and decides. Stateless and thread-safe."""
 
-    def __init__(self, calibration: Calibration, tokenise: Tokenise, thresholds: Thresholds):
-        self._calibration = calibration
+    def __init__(
+        self,
+        calibrations: Mapping[Parts, Calibration],
+        tokenise: Tokenise,
+        *,
+        error_rate: float,
+        clarify_error_rate: float,
+    ) -> None:
+        """``calibrations``: a fit for each set of parts that may have taken part."""
+        self._calibrations = calibrations
         self._tokenise = tokenise
-        self._thresholds = thresholds
+        self._thresholds = {
+            parts: Thresholds(
+                fit.faq.threshold(error_rate),
+                fit.grounded.threshold(error_rate),
+                1.0 - clarify_error_rate,
+            )
+            for parts, fit in calibrations.items()
+        }
+
+    def is_settled(self, question: Understood, found: Retrieved) -> bool:
+        """Tell whether an FAQ entry answers, whatever the chunks turn out to hold."""
+        values = faq_values(question, found, self._tokenise)
+        parts = parts_of(values)
+        sure = self._calibrations[parts].faq.probability(values) if values else 0.0
+        return sure >= max(self._thresholds[parts].faq, 1.0 - _FAQ_HANDICAP)
 
     def assess(self, question: Understood, found: Retrieved) -> Assessment:
         """Compute the calibrated probabilities and the draft they speak of."""
-        values = faq_values(question, found, self._tokenise)
-        faq = self._calibration.faq.probability(values) if values else 0.0
-        draft, grounded_values_ = draft_and_values(question, found, self._tokenise)
-        grounded = (
-            self._calibration.grounded.probability(grounded_values_) if grounded_values_ else 0.0
+        by_faq = faq_values(question, found, self._tokenise)
+        draft, by_text = draft_and_values(question, found, self._tokenise)
+        faq_parts, text_parts = parts_of(by_faq), parts_of(by_text)
+        limits = Thresholds(
+            self._thresholds[faq_parts].faq,
+            self._thresholds[text_parts].grounded,
+            self._thresholds[text_parts].clarify,
         )
-        return Assessment(faq, grounded, draft)
+        return Assessment(
+            self._calibrations[faq_parts].faq.probability(by_faq) if by_faq else 0.0,
+            self._calibrations[text_parts].grounded.probability(by_text) if by_text else 0.0,
+            draft,
+            limits,
+        )
 
     def decide(self, question: Understood, found: Retrieved, seen: Assessment) -> Decision:
         """Take the first way of answering that is trusted enough."""
-        limits = self._thresholds
+        limits = seen.limits
         if seen.faq_probability >= max(limits.faq, seen.grounded_probability - _FAQ_HANDICAP):
             if _ambiguous(question, found):
                 return _clarify(found, seen.faq_probability)
@@ -98,26 +136,26 @@ class Policy:
         return Decision(AnswerKind.ABSTAIN, seen.best, candidates=_candidates(found))
 
 
-def faq_values(question: Understood, found: Retrieved, tokenise: Tokenise) -> list[float]:
-    """Features of the FAQ way, or an empty list when there is no entry."""
+def faq_values(question: Understood, found: Retrieved, tokenise: Tokenise) -> Features:
+    """Features of the FAQ way, none when there is no entry."""
     if not found.faqs:
-        return []
+        return {}
     matched = tokenise(found.faqs[0].matched)
     return faq_features(found.faqs, found.terms, matched, question.language)
 
 
 def draft_and_values(
     question: Understood, found: Retrieved, tokenise: Tokenise
-) -> tuple[Draft | None, list[float]]:
-    """The draft and the features of the grounded way, or ``None`` and an empty list."""
+) -> tuple[Draft | None, Features]:
+    """The draft and the features of the grounded way, or ``None`` and none."""
     if not found.chunks:
-        return None, []
+        return None, {}
     draft = compose(question.vector, found.terms, found.chunks, tokenise, question.language)
     if draft is None:
-        return None, []
+        return None, {}
     best = draft.best
     values = grounded_features(
-        found.chunks, found.terms, best.cosine, best.terms, question.language
+        found.chunks, found.terms, best.cosine, best.terms, question.language, answer=best.answer
     )
     return draft, values
 

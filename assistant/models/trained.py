@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,21 @@ from assistant.models.live_models import LiveModels, Opener, Served, Status
 from assistant.models.loading import model_from
 from assistant.models.manifest import ModelManifest
 from assistant.models.names import SHARED_TENANT, TASKS, valid_model_name
+from assistant.models.reader import Reader, Reading
+from assistant.models.reranker import Reranker
 from assistant.models.session import cuda_problem
 from assistant.models.store import ModelStore
 from assistant.models.tagger import Entity, Tagger
 from assistant.settings import Settings
+from indexes.types import FloatArray
 
 CLASSIFIED_TASKS = ("intent", "sentiment", "topic", "risk", "classifier")
-_TAGGER = "tagger"
+_TAGGER, _RERANKER, _READER = "tagger", "reranker", "reader"
+_ROLES: Mapping[str, Callable[[HeadedModel], object]] = {
+    _TAGGER: Tagger,
+    _RERANKER: Reranker,
+    _READER: Reader,
+}
 _RESOLVE_SECONDS = 1.0
 
 
@@ -43,6 +51,22 @@ class Tagged:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """The probability that each pair matches, float32 (pairs,), and the version that says so."""
+
+    model: str
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The answer found for each pair of question and passage, and the version that found it."""
+
+    model: str
+    readings: list[Reading]
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
     """Which model serves a task: under which task of the registry, by which name."""
 
@@ -51,7 +75,7 @@ class _Place:
 
 
 class TrainedModels:
-    """Classifiers and taggers in use. Thread-safe.
+    """Classifiers, taggers, rerankers and readers in use. Thread-safe.
 
     A task without a model of its own is served by a multi-task model that has a head of its name.
     """
@@ -91,6 +115,30 @@ class TrainedModels:
         served = self._served(_TAGGER, name, tenant)
         with served.use() as (version, model):
             return Tagged(version.ref, Tagger(model).tag(texts))
+
+    def score(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        name: str | None = None,
+        tenant: str = SHARED_TENANT,
+    ) -> Scored:
+        """Judge pairs with the reranker in use for the tenant. Raises as ``classify``."""
+        served = self._served(_RERANKER, name, tenant)
+        with served.use() as (version, model):
+            return Scored(version.ref, Reranker(model).score(pairs))
+
+    def read(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        name: str | None = None,
+        tenant: str = SHARED_TENANT,
+    ) -> Read:
+        """Answer questions from passages with the reader in use. Raises as ``classify``."""
+        served = self._served(_READER, name, tenant)
+        with served.use() as (version, model):
+            return Read(version.ref, Reader(model).read_pairs(pairs))
 
     def statuses(self, tenant: str | None = None) -> list[Status]:
         """Return the state of the models opened so far, for one tenant or all."""
@@ -132,8 +180,8 @@ class TrainedModels:
         def opener(folder: Path, manifest: ModelManifest) -> HeadedModel:
             model = model_from(folder, manifest, self._settings)
             try:
-                if task == _TAGGER:
-                    Tagger(model)
+                if task in _ROLES:
+                    _ROLES[task](model)
                 elif task in CLASSIFIED_TASKS:
                     Classifier(model, _head(model, task))
             except ModelError:

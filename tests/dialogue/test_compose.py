@@ -1,40 +1,21 @@
 """Grounded answers: whole sentences, exact citations, bounded size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from evidence_rows import DIM, hit, unit
 
 from assistant.dialogue.compose import MAX_CHARACTERS, MAX_SENTENCES, compose
 from assistant.dialogue.figures import unsupported_figures
-from assistant.types import ChunkHit, Sentence
+from assistant.types import AnswerSpan, ChunkHit
 from indexes.analysis import Analyzer
-from indexes.types import FloatArray, Span
 
-DIM = 8
 ANALYZER = Analyzer()
 
 
 def tokenise(text: str) -> frozenset[str]:
     return frozenset(ANALYZER.tokens(text))
-
-
-def unit(*values: float) -> FloatArray:
-    vector = np.zeros(DIM, dtype=np.float32)
-    vector[: len(values)] = values
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-
-def hit(number: int, sentences: list[tuple[str, FloatArray]], score: float = 0.5) -> ChunkHit:
-    """A chunk of the given sentences, 100 characters into its document."""
-    start, rows = 100, []
-    text = " ".join(s for s, _ in sentences)
-    at = start
-    for sentence, vector in sentences:
-        rows.append(Sentence(Span(at, at + len(sentence)), sentence, vector))
-        at += len(sentence) + 1
-    return ChunkHit(
-        number, f"d{number}", "Fees", "fees.md", "en", start, start + len(text), text,
-        ("Fees",), None, tuple(rows), score, 0.9, 0.5,
-    )  # fmt: skip
 
 
 def test_the_best_sentence_is_quoted_exactly() -> None:
@@ -52,6 +33,23 @@ def test_the_best_sentence_is_quoted_exactly() -> None:
     assert draft.text == "A transfer abroad costs 25 pounds."
     (citation,) = draft.citations
     assert chunk.text[citation.start - chunk.start : citation.end - chunk.start] == citation.quote
+
+
+def test_the_sentence_in_which_a_reader_sees_the_answer_is_taken() -> None:
+    near = ("Fees are listed on the price list.", unit(1, 0.1))
+    far = ("Twenty-five pounds is what it costs.", unit(1, 0.3))
+    chunk = hit(1, [near, far])
+    terms = {"card": 1.0}
+    plain = compose(unit(1), terms, [chunk], tokenise, "en")
+    place = chunk.sentences[1].span
+    marked = replace(chunk, answer=AnswerSpan(place.start, place.start + 18, 0.9))
+    read = compose(unit(1), terms, [marked, hit(2, [near])], tokenise, "en")
+    assert plain is not None and plain.best.answer is None and plain.best.index == 0
+    assert read is not None and read.best.sentence.text == far[0]
+    assert read.best.answer == 0.9
+    doubted = replace(chunk, answer=AnswerSpan(place.start, place.start + 18, 0.01))
+    unsure = compose(unit(1), terms, [doubted], tokenise, "en")
+    assert unsure is not None and unsure.best.index == 0 and unsure.best.answer == 0.0
 
 
 def test_a_sentence_that_leans_back_brings_the_one_before() -> None:

@@ -5,10 +5,13 @@ import math
 import pytest
 
 from assistant.dialogue.confidence import (
+    ALL_PARTS,
     FAQ_FEATURES,
     Calibration,
     Calibrator,
+    Parts,
     RiskPoint,
+    features_of,
     weighted_share,
 )
 
@@ -19,10 +22,12 @@ CURVE = tuple(
 
 def test_probability_is_the_logistic_function() -> None:
     calibrator = Calibrator(("a", "b"), (2.0, -1.0), 0.5, CURVE)
-    assert calibrator.probability([1.0, 0.5]) == pytest.approx(1 / (1 + math.exp(-2.0)))
-    assert 0 <= calibrator.probability([-1e9, 0]) < calibrator.probability([1e9, 0]) <= 1
-    with pytest.raises(ValueError, match="1 features given, 2 expected"):
-        calibrator.probability([1.0])
+    seen = {"a": 1.0, "b": 0.5, "passed over": 7.0}
+    assert calibrator.probability(seen) == pytest.approx(1 / (1 + math.exp(-2.0)))
+    low, high = ({"a": value, "b": 0.0} for value in (-1e9, 1e9))
+    assert 0 <= calibrator.probability(low) < calibrator.probability(high) <= 1
+    with pytest.raises(ValueError, match=r"\['b'\] are missing"):
+        calibrator.probability({"a": 1.0})
 
 
 def test_threshold_is_the_lowest_within_the_error_rate() -> None:
@@ -33,9 +38,11 @@ def test_threshold_is_the_lowest_within_the_error_rate() -> None:
     assert calibrator.threshold(0.001) == 0.9  # unreachable: the strictest there is
 
 
-def test_packaged_calibration_fits_this_code() -> None:
-    calibration = Calibration.load()
-    assert calibration.faq.features == FAQ_FEATURES
+@pytest.mark.parametrize("parts", ALL_PARTS)
+def test_packaged_calibration_fits_this_code(parts: Parts) -> None:
+    calibration = Calibration.load(parts)
+    assert calibration.faq.features[: len(FAQ_FEATURES)] == FAQ_FEATURES
+    assert (calibration.faq.features, calibration.grounded.features) == features_of(parts)
     for way in (calibration.faq, calibration.grounded):
         risks = [p.risk for p in sorted(way.curve, key=lambda p: -p.threshold)]
         assert risks == sorted(risks), "risk must not fall as the threshold is lowered"
@@ -45,7 +52,9 @@ def test_packaged_calibration_fits_this_code() -> None:
 def test_a_calibration_of_other_features_is_refused() -> None:
     data = {"features": ["x"], "weights": [1.0], "bias": 0.0, "curve": []}
     with pytest.raises(ValueError, match="has features"):
-        Calibration.from_json({"version": "1", "encoder": "e", "faq": data, "grounded": data})
+        Calibration.from_json(
+            {"version": "1", "models": {}, "faq": data, "grounded": data}, "retrieval"
+        )
 
 
 def test_weighted_share() -> None:

@@ -19,11 +19,14 @@ from assistant.commands.common import (
     print_line,
     progress_bar,
 )
-from assistant.errors import InvalidInputError
+from assistant.commands.evaluate.reranked import Passage, passages, reranked
+from assistant.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from assistant.models.encoder import Encoder
-    from indexes.evaluate import Rank, RetrievalSet
+    from assistant.models.reranker import Reranker
+    from assistant.settings import Settings
+    from indexes.evaluate import RetrievalSet
     from indexes.search import HybridIndex
     from indexes.types import FloatArray, Hit
 
@@ -54,9 +57,20 @@ _WARNINGS_SHOWN = 5
     show_default=True,
     help="Longer texts are cut at this many encoder tokens.",
 )
+@click.option(
+    "--rerank",
+    "candidates",
+    type=click.IntRange(0, 100),
+    default=None,
+    metavar="N",
+    help="Texts that the reranker reads for a query, as for an answer; 0: none.  [default: as the "
+    "settings say with hybrid, else 0]",
+)
 @json_option
 @data_dir_option
-def retrieval(data: Path, method: str, max_tokens: int, as_json: bool) -> None:
+def retrieval(
+    data: Path, method: str, max_tokens: int, candidates: int | None, as_json: bool
+) -> None:
     """Rank the corpus for each query: nDCG@10, recall@1/5/20 and MRR@10."""
     from assistant.models.loading import load_encoder
     from indexes.errors import LoadError
@@ -74,19 +88,33 @@ def retrieval(data: Path, method: str, max_tokens: int, as_json: bool) -> None:
     encoder = load_encoder(settings)
     # This encoder is ours alone, so its limit can be lowered for the run.
     encoder.max_tokens = min(max_tokens, encoder.max_tokens)
+    if candidates is None:
+        candidates = settings.rerank if method == "hybrid" else 0
+    if candidates and method == "lexical":
+        raise click.UsageError(
+            "--rerank reads the sentences nearest to the query, which takes vectors: take --method "
+            "hybrid or dense."
+        )
+    reranker = _reranker(settings) if candidates else None
     started = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="assistant-eval-") as folder:
-            rank = _rank(encoder, test, Path(folder), method)
+            rank = _Ranking(
+                encoder, test, Path(folder), method, reranker=reranker, candidates=candidates
+            )
             metrics = evaluate_retrieval(test.corpus, test.queries, test.qrels, rank).to_json()
     finally:
         encoder.close()
+        if reranker is not None:
+            reranker.close()
     result = {
         **metrics,
         "data": str(data),
         "method": method,
         "max_tokens": encoder.max_tokens,
         "model": f"{encoder.name}@{encoder.fingerprint[:12]}",
+        "rerank": candidates if reranker else 0,
+        "reranker": reranker.ref if reranker else None,
         "seconds": round(time.perf_counter() - started, 2),
     }
     if as_json:
@@ -96,39 +124,70 @@ def retrieval(data: Path, method: str, max_tokens: int, as_json: bool) -> None:
         print_line(f"{name:<12}{value:.4f}" if isinstance(value, float) else f"{name:<12}{value}")
 
 
-def _rank(encoder: Encoder, test: RetrievalSet, folder: Path, method: str) -> Rank:
-    """Return a ranking over the index that answers use, made of the corpus in ``folder``."""
-    import numpy as np
+def _reranker(settings: Settings) -> Reranker | None:
+    from assistant.models.loading import open_reranker
 
-    from indexes.search import HybridIndex
-    from indexes.types import IndexItem
+    try:
+        return open_reranker(settings)
+    except NotFoundError:
+        note("No reranker is in use: the order is that of the search.")
+        return None
 
-    ids, texts = list(test.corpus), list(test.corpus.values())
-    # The lexical half needs no vectors; zero ones leave the dense half without a say.
-    blank = method == "lexical"
-    vectors = (
-        np.zeros((len(texts), encoder.dim), dtype=np.float32)
-        if blank
-        else _encode(encoder.encode_passages, texts, "Corpus")
-    )
-    index = HybridIndex.open(folder, dim=encoder.dim, encoder=encoder.fingerprint)
-    index.rebuild((IndexItem(n, text, vectors[n - 1]) for n, text in enumerate(texts, start=1)), 0)
 
-    def rank(queries: Sequence[str], depth: int) -> list[list[str]]:
+class _Ranking:
+    """Ranks over the index that answers use, made of the corpus in a folder."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        test: RetrievalSet,
+        folder: Path,
+        method: str,
+        *,
+        reranker: Reranker | None,
+        candidates: int,
+    ) -> None:
+        import numpy as np
+
+        from indexes.search import HybridIndex
+        from indexes.types import IndexItem
+
+        self._encoder, self._method = encoder, method
+        self._reranker, self._candidates = reranker, candidates
+        self._ids, texts = list(test.corpus), list(test.corpus.values())
+        self._passages: dict[int, Passage] = {}
+        # The lexical half needs no vectors; zero ones leave the dense half without a say.
+        if method == "lexical":
+            vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
+        else:
+            vectors, found = passages(encoder, texts)
+            self._passages = dict(enumerate(found, start=1))
+        self._index = HybridIndex.open(folder, dim=encoder.dim, encoder=encoder.fingerprint)
+        items = (IndexItem(n, text, vectors[n - 1]) for n, text in enumerate(texts, start=1))
+        self._index.rebuild(items, 0)
+
+    def __call__(self, queries: Sequence[str], depth: int) -> list[list[str]]:
+        import numpy as np
+
         asked = (
-            np.zeros((len(queries), encoder.dim), dtype=np.float32)
-            if blank
-            else _encode(encoder.encode_queries, queries, "Queries")
+            np.zeros((len(queries), self._encoder.dim), dtype=np.float32)
+            if self._method == "lexical"
+            else _encode(self._encoder.encode_queries, queries, "Queries")
         )
-        words = [""] * len(queries) if method == "dense" else queries
-        found = _search(index, words, asked, max(depth, _POOL))
-        key = _KEYS[method]
-        return [
-            [ids[hit.item_id - 1] for hit in sorted(hits, key=key, reverse=True)[:depth]]
-            for hits in found
+        words = [""] * len(queries) if self._method == "dense" else queries
+        key = _KEYS[self._method]
+        found = [
+            sorted(hits, key=key, reverse=True)
+            for hits in _search(self._index, words, asked, max(depth, _POOL))
         ]
-
-    return rank
+        orders = (
+            [[hit.item_id for hit in hits] for hits in found]
+            if self._reranker is None
+            else reranked(
+                self._reranker, self._passages, queries, asked, found, candidates=self._candidates
+            )
+        )
+        return [[self._ids[item - 1] for item in order[:depth]] for order in orders]
 
 
 _KEYS: Mapping[str, Callable[[Hit], float]] = {

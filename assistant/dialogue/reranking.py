@@ -1,0 +1,74 @@
+"""Order evidence by how well it answers: a cross-encoder reads question and evidence together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from assistant.dialogue.policy import Understood
+from assistant.dialogue.windows import window
+from assistant.types import ChunkHit, FaqHit, Retrieved
+from indexes.types import FloatArray
+
+WEIGHT = 0.5
+"""Of the reranker's probability in the new score; retrieval's score has the rest."""
+
+Judge = Callable[[Sequence[tuple[str, str]]], FloatArray]
+"""Tells the probability in [0, 1] that each (question, text) belongs together, (pairs,)."""
+
+_AnyHit = TypeVar("_AnyHit", ChunkHit, FaqHit)
+
+
+def rerank_entries(
+    judge: Judge, questions: Sequence[Understood], found: Sequence[Retrieved], limit: int
+) -> list[Retrieved]:
+    """Return the evidence with the first ``limit`` FAQ entries of each question in the order of
+    their new score, all read in one batch."""
+    lists = [one.faqs[:limit] for one in found]
+    texts = [[hit.matched for hit in hits] for hits in lists]
+    read = _judged(judge, questions, texts)
+    return [
+        replace(one, faqs=_ordered(one.faqs, values))
+        for one, values in zip(found, read, strict=True)
+    ]
+
+
+def rerank_chunks(
+    judge: Judge, questions: Sequence[Understood], found: Sequence[Retrieved], limit: int
+) -> list[Retrieved]:
+    """As ``rerank_entries``, for the first ``limit`` chunks: a window of each is read."""
+    texts = [
+        [window(hit, question.vector).text for hit in one.chunks[:limit]]
+        for question, one in zip(questions, found, strict=True)
+    ]
+    read = _judged(judge, questions, texts)
+    return [
+        replace(one, chunks=_ordered(one.chunks, values))
+        for one, values in zip(found, read, strict=True)
+    ]
+
+
+def _judged(
+    judge: Judge, questions: Sequence[Understood], texts: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    pairs = [
+        (question.text, text)
+        for question, own in zip(questions, texts, strict=True)
+        for text in own
+    ]
+    values = iter(judge(pairs).tolist())
+    return [[next(values) for _ in own] for own in texts]
+
+
+def _ordered(hits: Sequence[_AnyHit], relevance: Sequence[float]) -> tuple[_AnyHit, ...]:
+    """Return the hits, the first ``len(relevance)`` of which were read, best first.
+
+    What was not read counts as irrelevant.
+    """
+    unread: list[float | None] = [None] * (len(hits) - len(relevance))
+    scored = [
+        replace(hit, score=WEIGHT * (value or 0.0) + (1 - WEIGHT) * hit.score, relevance=value)
+        for hit, value in zip(hits, (*relevance, *unread), strict=True)
+    ]
+    return tuple(sorted(scored, key=lambda hit: -hit.score))
