@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from assistant.errors import InvalidInputError, ModelError, NotFoundError
+from assistant.models.build import recipe
 from assistant.models.build.sources import sha256_of
 from assistant.models.build.tuned import TUNED_FILE
 from assistant.models.choosing import serving_version
@@ -31,7 +32,7 @@ from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
 
-SHIPPED = Path(__file__).resolve().parents[2] / "shipped"
+SHIPPED = recipe.SHIPPED
 Progress = Callable[[str], None]
 
 
@@ -53,7 +54,11 @@ class ShippedModel:
 
 
 def shipped_models(task: str | None = None, root: Path | None = None) -> list[ShippedModel]:
-    """Return the models of the source, or those of one task, in the order of ``TASKS``."""
+    """Return the models of the source, or those of one task, in the order of ``TASKS``.
+
+    An encoder is among them, though it is not installed: it serves as a build of its own
+    (``build.recipe.HELP``), to which stored vectors belong.
+    """
     return [
         ShippedModel(one, folder.name, folder)
         for one in (TASKS if task is None else (task,))
@@ -73,7 +78,8 @@ def install(
     say = progress or (lambda message: None)
     store, found = ModelStore.of(settings), []
     with _one_at_a_time(settings):
-        missing = [model for model in models if not _there(store, model)]
+        wanted = [model for model in models if model.task != "encoder"]
+        missing = [model for model in wanted if not _there(store, model)]
         for model, folder in _built(settings, missing, say):
             text = (model.folder / PASSPORT_FILE).read_text(encoding="utf-8")
             before = store.current_or_none(model.task, model.name)

@@ -9,19 +9,25 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_models as tiny
+import tuned_models as made
 
 from assistant.errors import ModelError
 from assistant.models.build import build_encoder, gates
 from assistant.models.build import pipeline as pipeline_module
+from assistant.models.build import recipe as recipes
+from assistant.models.build.bases import open_base
+from assistant.models.build.tuned_build import build_tuned
 from assistant.models.loading import load_encoder
 from assistant.models.manifest import read_manifest
 from assistant.models.registry import ModelRegistry
 from assistant.settings import Settings
+from training.export import save_tuned
 
 
 @pytest.fixture
@@ -180,3 +186,41 @@ def test_the_manifest_says_where_everything_came_from(settings: Settings, weight
     assert len(stored["source_sha256"]) == 64
     assert set(stored["files"]) == {"model.onnx", "tokenizer.json"}
     assert read_manifest(folder).created.endswith("+00:00")
+
+
+def test_tuned_weights_are_merged_into_the_encoder(
+    settings: Settings, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base(weights)
+    random = np.random.default_rng(4)
+    rows, columns = base.weights.tensors["l0.q.w"].shape
+    tensors = {
+        "l0.q.lora_a": random.normal(size=(2, columns)).astype(np.float32),
+        "l0.q.lora_b": random.normal(size=(rows, 2)).astype(np.float32),
+    }
+    tuned = made.tuned(task="encoder", base=weights, base_sha256=base.sha256, tensors=tensors)
+    adapter = tmp_path / "tuned.safetensors"
+    save_tuned(tuned, adapter)
+    plain = recipes.Recipe("tiny", weights, "MIT", trim=True)
+    named = replace(plain, name="tiny-tuned", adapter=adapter)
+    monkeypatch.setattr(recipes, "ENCODERS", {"tiny": plain, "tiny-tuned": named})
+    own = settings.model_copy(update={"encoder": "tiny-tuned"})
+    build_encoder(settings)
+    manifest = build_encoder(own)
+    assert (manifest.name, manifest.licence) == ("tiny-tuned", "none")
+    build_tuned(tuned, base, tmp_path / "other")
+    other = own.model_copy(update={"encoder": str(tmp_path / "other")})
+    texts = ["lost bank card", "银行卡丢了"]
+    found = []
+    for one in (own, other, settings):
+        encoder = load_encoder(one)
+        found.append(encoder.encode_passages(texts))
+        encoder.close()
+    # The build for training's own versions is another way to the same model.
+    assert (found[0] * found[1]).sum(1).min() > 0.99
+    assert (found[0] * found[2]).sum(1).max() < 0.95
+    # Other weights to merge in are another build.
+    save_tuned(replace(tuned, tensors={**tensors, "l0.q.lora_b": -tensors["l0.q.lora_b"]}), adapter)
+    before = ModelRegistry(settings.models_dir).folder("tiny-tuned")
+    build_encoder(own)
+    assert ModelRegistry(settings.models_dir).folder("tiny-tuned") != before

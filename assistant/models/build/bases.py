@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from assistant.models.build.pipeline import trimmed
-from assistant.models.build.recipe import RECIPES, Recipe, recipe_for
+from assistant.models.build.recipe import BASES, Recipe, recipe_for
 from assistant.models.build.sources import locate
 from assistant.models.build.weights import EncoderWeights
 
@@ -43,10 +43,10 @@ def open_base(model: str) -> BaseEncoder:
         version=source.version,
         query_prefix=recipe.query_prefix,
         passage_prefix=recipe.passage_prefix,
-        licence=recipe.licence if model in RECIPES else "",
+        licence=recipe.licence if model in BASES else "",
     )
 
 
 def base_recipe(model: str) -> Recipe:
     """Return how the base ``model`` is built."""
-    return recipe_for(model, None if model in RECIPES else model)
+    return recipe_for(model, None if model in BASES else model)

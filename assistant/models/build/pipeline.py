@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +20,13 @@ from assistant.models.build.graph import Precision, build_graph
 from assistant.models.build.recipe import Recipe, recipe_for
 from assistant.models.build.sources import Source, locate, sha256_of
 from assistant.models.build.tokenizer import build_tokenizer, kept_pieces, trim
+from assistant.models.build.tuned import apply, read_tuned
 from assistant.models.build.weights import EncoderWeights
 from assistant.models.manifest import FORMAT, MANIFEST_FILE, ModelManifest, read_manifest
 from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, ModelRegistry, verify
 from assistant.models.session import CpuBackend, Tokens, cuda_problem, open_backend
 from assistant.settings import Settings
+from indexes.types import FloatArray
 
 Progress = Callable[[str], None]
 _LOCK_SECONDS = 600
@@ -88,6 +90,7 @@ def _key(recipe: Recipe, source: Source, precision: str) -> str:
     """Return what names a build: a hash of everything that goes into it."""
     parts = [FORMAT, source.sha256, precision, recipe.trim]
     parts += [recipe.query_prefix, recipe.passage_prefix]
+    parts += [sha256_of(recipe.adapter)] if recipe.adapter else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -116,13 +119,18 @@ def _build_in(
     weights = source.read()
     if recipe.trim:
         weights = trimmed(weights)
+    tuned = read_tuned(recipe.adapter) if recipe.adapter else None
+    if tuned is not None:
+        weights = apply(tuned, weights, source.sha256)
     say(f"building the {precision} graph ({len(weights.vocabulary.pieces)} pieces)")
     tokenizer = build_tokenizer(weights.vocabulary)
     tokenizer.save(str(part / TOKENIZER_FILE), pretty=False)
     sample = gates.sample_tokens(
         tokenizer, recipe.query_prefix, recipe.passage_prefix, weights.shape.max_positions
     )
-    (part / MODEL_FILE).write_bytes(encoder_graph(weights, precision, sample))
+    (part / MODEL_FILE).write_bytes(
+        encoder_graph(weights, precision, sample, tuned.scales if tuned else None)
+    )
     say("checking it against fp32")
     parity = _gate(part / MODEL_FILE, weights, precision, sample)
     manifest = ModelManifest(
@@ -132,7 +140,7 @@ def _build_in(
         max_tokens=weights.shape.max_positions,
         query_prefix=recipe.query_prefix,
         passage_prefix=recipe.passage_prefix,
-        licence=recipe.licence,
+        licence=tuned.licence if tuned else recipe.licence,
         source=source.label,
         source_version=source.version,
         source_sha256=source.sha256,
@@ -156,9 +164,17 @@ def trimmed(weights: EncoderWeights) -> EncoderWeights:
     return replace(weights, vocabulary=trim(weights.vocabulary, kept), tensors=tensors)
 
 
-def encoder_graph(weights: EncoderWeights, precision: Precision, sample: Sequence[Tokens]) -> bytes:
-    """Return the served graph: int8 for CPU with its outliers tamed on ``sample``, fp16 padded."""
-    scales = outlier_scales(weights, sample) if precision == "int8" else None
+def encoder_graph(
+    weights: EncoderWeights,
+    precision: Precision,
+    sample: Sequence[Tokens],
+    scales: Mapping[str, FloatArray] | None = None,
+) -> bytes:
+    """Return the served graph: fp16 padded, or int8 for CPU with its outliers tamed.
+
+    Tamed by ``scales``, or where they are not known by what ``sample`` shows.
+    """
+    scales = (scales or outlier_scales(weights, sample)) if precision == "int8" else None
     model = build_graph(weights, precision, padded=precision == "fp16", scales=scales)
     return bytes(model.SerializeToString())
 

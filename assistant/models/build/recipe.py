@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from assistant.errors import ModelError
 
@@ -25,7 +26,8 @@ class Recipe:
     """How to build one encoder.
 
     ``source`` is a pinned package file, or a folder or Hugging Face id as text. ``trim`` keeps only
-    the vocabulary that Chinese and English text needs.
+    the vocabulary that Chinese and English text needs. ``adapter`` is a file of tuned weights to
+    merge in.
     """
 
     name: str
@@ -34,7 +36,11 @@ class Recipe:
     query_prefix: str = "query: "
     passage_prefix: str = "passage: "
     trim: bool = True
+    adapter: Path | None = None
 
+
+SHIPPED = Path(__file__).resolve().parents[3] / "shipped"
+"""What comes with the product: ``TASK/NAME/tuned.safetensors``, with passport and card."""
 
 E5_SMALL = Recipe(
     name="e5-small-zh-en",
@@ -47,7 +53,13 @@ E5_SMALL = Recipe(
     licence="MIT (multilingual-e5-small, Wang et al. 2024, arXiv:2402.05672)",
 )
 
-RECIPES = {recipe.name: recipe for recipe in (E5_SMALL,)}
+HELP = replace(E5_SMALL, name="help-zh-en", adapter=SHIPPED / "encoder/help/tuned.safetensors")
+"""The base, tuned to find FAQ entries and passages (``training/recipes/shipped-encoder.toml``)."""
+
+BASES = {E5_SMALL.name: E5_SMALL}
+"""What training may start from."""
+ENCODERS = {**BASES, HELP.name: HELP}
+"""What may serve."""
 
 
 def recipe_for(name: str, source: str | None = None) -> Recipe:
@@ -57,10 +69,10 @@ def recipe_for(name: str, source: str | None = None) -> Recipe:
     """
     if source is not None:
         return replace(E5_SMALL, name=name, source=source, licence="as stated by its source")
-    recipe = RECIPES.get(name)
+    recipe = ENCODERS.get(name)
     if recipe is None:
         raise ModelError(
-            f"No encoder named {name!r} is known; known: {', '.join(sorted(RECIPES))}. "
+            f"No encoder named {name!r} is known; known: {', '.join(sorted(ENCODERS))}. "
             "To build another, name its source: a folder with safetensors or a Hugging Face id."
         )
     return recipe
