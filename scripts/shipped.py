@@ -18,8 +18,8 @@ _HEAD = """| Model | Measured on | Figure [95 % interval] | Adapter | ms at 32 t
 |---|---|---|---|---|---|
 """
 METRICS = (
-    "accuracy", "macro_f1", "in_scope_accuracy", "out_of_scope_recall", "micro_f1", "f1", "roc_auc",
-    "mrr_at_10", "recall_at_1",
+    "accuracy", "macro_f1", "in_scope_accuracy", "out_of_scope_recall", "micro_f1", "exact_match",
+    "f1", "token_accuracy", "token_macro_f1", "roc_auc", "ece", "mrr_at_10", "recall_at_1",
 )  # fmt: skip
 """What is told of a split, as far as it was measured."""
 
@@ -63,6 +63,7 @@ def tests(passport: Passport) -> dict[str, dict[str, Figure]]:
 def _pointless(found: Mapping[str, Figure]) -> set[str]:
     """Return what repeats accuracy, and a mean over labels where all rows are out of scope."""
     same = {"micro_f1"} if "accuracy" in found else set()
+    same |= set() if "roc_auc" in found else {"ece"}  # of probabilities that rank people
     rejected = found.get("out_of_scope_recall")
     return same | ({"macro_f1"} if rejected and rejected == found.get("accuracy") else set())
 

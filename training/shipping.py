@@ -21,7 +21,7 @@ from typing import Any
 
 from assistant.errors import AssistantError, InvalidInputError
 from assistant.models.build.tuned import TUNED_FILE, read_tuned
-from assistant.models.build.tuned_build import build_tuned
+from assistant.models.build.tuned_build import build_tuned, with_scales
 from assistant.models.card import CARD_FILE, card
 from assistant.models.names import SHARED_TENANT
 from assistant.models.passport import PASSPORT_FILE, Passport, passport_from_json
@@ -98,6 +98,8 @@ def ship(
     job = make_job(recipe, settings, reporter, run_folder(recipe, settings, SHARED_TENANT))
     whole = read_tuned(version.folder / TUNED_FILE)
     tuned = shrunk(whole, job.base.original.weights, rank)
+    if not tuned.scales:  # of a version made before they were kept
+        tuned = with_scales(tuned, job.base.original, ())
     target = into / version.task / version.name
     with tempfile.TemporaryDirectory() as place:
         part = Path(place) / "version"

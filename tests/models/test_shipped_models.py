@@ -30,6 +30,21 @@ SAID = {
 }
 
 
+TAGGED: dict[str, dict[str, set[tuple[str, str]]]] = {}
+READ = [
+    ("Who wrote the letter?", "The letter was written by Anna Brown in 1921.", "Anna Brown"),
+    ("公司在哪一年成立？", "该公司于1998年在上海成立，现有员工三千人。", "1998年"),
+]
+RANKED = [
+    (
+        "How do I block my card?",
+        "You can block a lost card in the app under Cards.",
+        "Our branches are open from nine to five.",
+    ),
+    ("怎么修改手机号", "如何更换预留手机号码？", "如何开通网上银行？"),
+]
+
+
 @pytest.mark.parametrize("model", shipped_models(), ids=str)
 def test_each_has_its_papers(model: ShippedModel) -> None:
     passport = _passport(model)
@@ -44,15 +59,50 @@ def test_each_has_its_papers(model: ShippedModel) -> None:
     assert read_tuned(model.folder / TUNED_FILE).scales
 
 
-@pytest.mark.parametrize("model", shipped_models(), ids=str)
-def test_each_serves_and_is_right_about_plain_sentences(
-    model: ShippedModel, tmp_path: Path
+@pytest.mark.parametrize(("model", "said"), SAID.items())
+def test_a_classifier_is_right_about_plain_sentences(
+    model: str, said: dict[str, str], settings: Settings
 ) -> None:
-    settings = Settings(data_dir=tmp_path / "data", device="cpu", threads=1)
-    said = SAID[str(model)]
-    with closing(loading.open_classifier(settings, model.task, model.name)) as served:
+    task, _, name = model.partition("/")
+    with closing(loading.open_classifier(settings, task, name)) as served:
         given = {text: p.label for text, p in zip(said, served.classify(list(said)), strict=True)}
     assert given == said
+
+
+@pytest.mark.parametrize(("name", "said"), TAGGED.items())
+def test_a_tagger_finds_plain_names(
+    name: str, said: dict[str, set[tuple[str, str]]], settings: Settings
+) -> None:
+    with closing(loading.open_tagger(settings, name)) as served:
+        found = served.tag(list(said))
+    given = [{(entity.text, entity.label) for entity in entities} for entities in found]
+    assert given == list(said.values())
+
+
+@pytest.mark.parametrize(("question", "passage", "answer"), READ)
+def test_the_reader_answers_plain_questions(
+    question: str, passage: str, answer: str, settings: Settings
+) -> None:
+    with closing(loading.open_reader(settings)) as served:
+        (reading,) = served.read(question, [passage])
+    assert answer in reading.text and len(reading.text) < len(passage) / 2
+    assert not reading.no_answer
+
+
+@pytest.mark.parametrize(("question", "right", "wrong"), RANKED)
+def test_the_reranker_prefers_what_answers(
+    question: str, right: str, wrong: str, settings: Settings
+) -> None:
+    with closing(loading.open_reranker(settings)) as served:
+        order = served.rank(question, [wrong, right])
+    assert order[0][0] == 1
+
+
+def test_every_shipped_model_is_tried_here() -> None:
+    tried = {*SAID, *(f"tagger/{name}" for name in TAGGED), "reader/wiki", "encoder/help"}
+    assert {str(model) for model in shipped_models()} - {"reranker/help", "reranker/pairs"} == (
+        tried & {str(model) for model in shipped_models()}
+    )
 
 
 def test_the_defaults_are_there() -> None:

@@ -54,7 +54,7 @@ E5_SMALL = Recipe(
 )
 
 HELP = replace(E5_SMALL, name="help-zh-en", adapter=SHIPPED / "encoder/help/tuned.safetensors")
-"""The base, tuned to find FAQ entries and passages (``training/recipes/shipped-encoder.toml``)."""
+"""The base, tuned to find FAQ entries and passages (recipe ``shipped-encoder-help``)."""
 
 BASES = {E5_SMALL.name: E5_SMALL}
 """What training may start from."""
