@@ -31,6 +31,8 @@ from training.sections import Train
 from training.tuning import HEAD_RATE, LEARNING_RATES, counts
 
 WEIGHTS = "trainable.safetensors"
+KEEP_SECONDS = 600.0
+"""A run that is ended loses at most what it did in this time."""
 Example: TypeAlias = Mapping[str, Any]
 """One training row: ``input_ids`` (a sequence, its length groups batches) and what the loss
 needs."""
@@ -101,7 +103,7 @@ def fit(
         # Our own evaluation looks at no data set, but the Trainer insists on one.
         eval_dataset=examples if validate is not None else None,
         data_collator=collate,
-        callbacks=[log, *_stopping(recipe.train, validate is not None), *callbacks],
+        callbacks=[log, _Keep(), *_stopping(recipe.train, validate is not None), *callbacks],
         optimizers=(_optimizer(model, recipe), None),
     )
     trainer.validate, trainer.own_sampler = validate, sampler
@@ -289,6 +291,26 @@ class _Log(TrainerCallback):  # type: ignore[misc]
         self._reporter.log(line)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+class _Keep(TrainerCallback):  # type: ignore[misc]
+    """Has a checkpoint written at least every ``KEEP_SECONDS``, between validations too."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        del args, state, control
+        self._since = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        del args, state
+        if time.perf_counter() - self._since >= KEEP_SECONDS:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        del args, state, control
+        self._since = time.perf_counter()
 
 
 def _stopping(train: Train, validated: bool) -> list[TrainerCallback]:

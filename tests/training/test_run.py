@@ -21,6 +21,7 @@ from assistant.models.build.tuned import read_tuned
 from assistant.models.loading import open_classifier
 from assistant.models.store import ModelStore
 from training import export as exporting
+from training import loop
 from training import run as running
 from training.recipe import Recipe, with_changes
 from training.reporting import Silent
@@ -129,6 +130,27 @@ def test_a_killed_run_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
     assert notes.steps[0][0] > 1, "it began at its checkpoint, not anew"
     assert notes.steps[-1][0] == notes.steps[-1][1]
     assert outcome.passport.metrics["test"]["accuracy"].value > 0.8
+
+
+def test_a_run_ended_between_validations_loses_little(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
+    wanted = recipe(base, tmp_path, train={"epochs": 2, "evaluations": 1})
+    settings = tiny.settings(tmp_path)
+
+    class Ended(Silent):
+        def step(self, done: int, total: int, seconds_left: float) -> None:
+            del seconds_left
+            if done == total - 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run(wanted, settings, Ended())
+    notes = Notes()
+    outcome = running.run(wanted, settings, notes)
+    assert notes.steps[0][0] == notes.steps[-1][1] - 1, "only the step that was under way is lost"
+    assert outcome.version.number == 1
 
 
 @pytest.mark.parametrize("valid", [0.2, 0.0])
