@@ -29,7 +29,17 @@ SAID = {
 }
 
 
-TAGGED: dict[str, dict[str, set[tuple[str, str]]]] = {}
+TAGGED = {
+    "news": {
+        "Angela Merkel visited the Siemens plant in Munich.": {
+            ("Angela Merkel", "PER"),
+            ("Siemens", "ORG"),
+            ("Munich", "LOC"),
+        },
+        "新华社记者李明从上海报道。": {("新华社", "ORG"), ("李明", "PER"), ("上海", "LOC")},
+        "Nothing happened yesterday.": set(),
+    },
+}
 READ = [
     ("Who wrote the letter?", "The letter was written by Anna Brown in 1921.", "Anna Brown"),
     ("公司在哪一年成立？", "该公司于1998年在上海成立，现有员工三千人。", "1998年"),

@@ -22,6 +22,7 @@ from assistant.models.tokens import probabilities
 from indexes.types import FloatArray
 from training.calibrating import sigmoid_temperature
 from training.data.rows import Kind, Row, TextPair
+from training.data.storage import Prepared
 from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.losses import MultiLabel
@@ -39,6 +40,7 @@ RERANKED = 20
 """How many of the encoder's passages a reranker orders when it is measured."""
 # A look at the order in between, not the measure of the result.
 _VALID_QUESTIONS, _VALID_TOP = 100, 10
+_LAST: list[tuple[Prepared, Passages]] = []
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,17 @@ def needs_search(rows: Sequence[TextPair]) -> bool:
 def passages_of(job: Job) -> Passages:
     """Return the passages of all splits, searched with the encoder in use.
 
-    Raises ModelError when there is none.
+    Encoding them takes minutes and a run asks for them with each of its measurements: those of the
+    last rows asked for are kept. Raises ModelError when there is no encoder.
     """
     from assistant.models.loading import load_encoder
 
     data = job.data
-    known = [r for r in pairs([*data.train, *data.valid, *data.test]) if r.label is None]
-    job.reporter.stage("searching for hard negatives with the encoder")
-    return Passages(load_encoder(job.settings), known)
+    if not (_LAST and _LAST[0][0] is data):
+        known = [r for r in pairs([*data.train, *data.valid, *data.test]) if r.label is None]
+        job.reporter.stage("searching for hard negatives with the encoder")
+        _LAST[:] = [(data, Passages(load_encoder(job.settings), known))]
+    return _LAST[0][1]
 
 
 def candidate_pairs(
