@@ -26,13 +26,14 @@ class Base:
     """Weights to start from. ``parent`` is what a trained version added to ``original``.
 
     ``weights`` are both together; the parent's heads and prompt are among them. ``reference`` names
-    the parent version, or is empty.
+    the parent version, or is empty. ``characters``: Chinese is read character by character.
     """
 
     original: BaseEncoder
     weights: EncoderWeights
     parent: TunedWeights | None = None
     reference: str = ""
+    characters: bool = False
 
     @property
     def name(self) -> str:
@@ -40,7 +41,7 @@ class Base:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return build_tokenizer(self.weights.vocabulary)
+        return build_tokenizer(self.weights.vocabulary, characters=self.characters)
 
     def model_tokenizer(self, max_tokens: int, pooling: str = "mean") -> ModelTokenizer:
         """Return the tokeniser that serving will use, so that both see the same ids."""
@@ -74,7 +75,7 @@ def load_base(section: BaseSection, settings: Settings) -> Base:
                 "that the models made from it can name it."
             )
         original = replace(original, licence=licence)
-        return Base(original, original.weights)
+        return Base(original, original.weights, characters=section.characters)
     tuned, reference = load_version(section.model, settings)
     original = open_base(tuned.base)
     return Base(
@@ -82,6 +83,7 @@ def load_base(section: BaseSection, settings: Settings) -> Base:
         weights=apply(tuned, original.weights, original.sha256),
         parent=tuned,
         reference=reference,
+        characters=section.characters or tuned.characters,
     )
 
 

@@ -80,8 +80,9 @@ def student_base(teacher: Base, layers: int) -> Base:
         heads=teacher.parent.heads if teacher.parent is not None else (),
         tensors=_differing(start, keep_layers(teacher.original.weights, first)),
         layers=first,
+        characters=teacher.characters,
     )
-    return Base(teacher.original, start, parent, teacher.reference)
+    return Base(teacher.original, start, parent, teacher.reference, teacher.characters)
 
 
 def even_layers(count: int, wanted: int) -> tuple[int, ...]:

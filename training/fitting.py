@@ -141,6 +141,7 @@ def tuned_weights(job: Job, tensors: Mapping[str, Any], heads: Sequence[HeadSpec
         licence=base.original.licence,
         heads=tuple(heads),
         tensors=dict(tensors),
+        characters=base.characters,
     )
     return compose(base.parent, own) if base.parent is not None else own
 

@@ -48,11 +48,14 @@ class Base(Section):
     """What training starts from: the name of a built-in base, a folder or hub id with
     safetensors, or a trained version (``registry:TASK/NAME`` or ``registry:TASK/NAME@vN``).
 
-    ``licence`` is stated for bases that do not carry their own.
+    ``licence`` is stated for bases that do not carry their own. ``characters`` cuts Chinese into
+    single characters, for names and answers that would else end inside a token; a model goes on as
+    its parent was tuned.
     """
 
     model: str = "e5-small-zh-en"
     licence: str = ""
+    characters: bool = False
 
 
 class Tuning(Section):

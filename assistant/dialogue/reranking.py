@@ -11,8 +11,11 @@ from assistant.dialogue.windows import window
 from assistant.types import ChunkHit, FaqHit, Retrieved
 from indexes.types import FloatArray
 
-WEIGHT = 0.5
-"""Of the reranker's probability in the new score; retrieval's score has the rest."""
+ENTRY_WEIGHT = CHUNK_WEIGHT = 0.1
+"""Of the reranker's probability in the new score; retrieval's score has the rest. Words and meaning
+find the right passage of a long text better than the reranker does; where both find two passages
+nearly as good, it decides. First in order on questions held aside, without and with: SQuAD 0.745 to
+0.779, CMRC 0.987 to 0.987, with half the weight 0.765 and 0.947."""
 
 Judge = Callable[[Sequence[tuple[str, str]]], FloatArray]
 """Tells the probability in [0, 1] that each (question, text) belongs together, (pairs,)."""
@@ -29,7 +32,7 @@ def rerank_entries(
     texts = [[hit.matched for hit in hits] for hits in lists]
     read = _judged(judge, questions, texts)
     return [
-        replace(one, faqs=_ordered(one.faqs, values))
+        replace(one, faqs=_ordered(one.faqs, values, ENTRY_WEIGHT))
         for one, values in zip(found, read, strict=True)
     ]
 
@@ -44,7 +47,7 @@ def rerank_chunks(
     ]
     read = _judged(judge, questions, texts)
     return [
-        replace(one, chunks=_ordered(one.chunks, values))
+        replace(one, chunks=_ordered(one.chunks, values, CHUNK_WEIGHT))
         for one, values in zip(found, read, strict=True)
     ]
 
@@ -61,14 +64,16 @@ def _judged(
     return [[next(values) for _ in own] for own in texts]
 
 
-def _ordered(hits: Sequence[_AnyHit], relevance: Sequence[float]) -> tuple[_AnyHit, ...]:
+def _ordered(
+    hits: Sequence[_AnyHit], relevance: Sequence[float], weight: float
+) -> tuple[_AnyHit, ...]:
     """Return the hits, the first ``len(relevance)`` of which were read, best first.
 
     What was not read counts as irrelevant.
     """
     unread: list[float | None] = [None] * (len(hits) - len(relevance))
     scored = [
-        replace(hit, score=WEIGHT * (value or 0.0) + (1 - WEIGHT) * hit.score, relevance=value)
+        replace(hit, score=weight * (value or 0.0) + (1 - weight) * hit.score, relevance=value)
         for hit, value in zip(hits, (*relevance, *unread), strict=True)
     ]
     return tuple(sorted(scored, key=lambda hit: -hit.score))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistant.errors import InvalidInputError, NotFoundError
 from assistant.models.manifest import read_manifest
-from assistant.models.names import SHARED_TENANT, TASKS, parse_ref
+from assistant.models.names import ANSWERING, SHARED_TENANT, TASKS, parse_ref
 from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 
@@ -39,6 +39,22 @@ def serving_version(
         f"There is no task {task[:80]!r}: the tasks are {', '.join(TASKS)}"
         + (f", and the heads of the multi-task model: {', '.join(heads)}." if heads else ".")
     )
+
+
+def answering_version(store: ModelStore, task: str, tenant: str = SHARED_TENANT) -> Version:
+    """Return the version of ``task`` that takes part in answers.
+
+    As ``serving_version``; but where that came with the product and ``ANSWERING`` names another
+    that did, it is that one.
+    """
+    version = serving_version(store, task, None, tenant)
+    other = ANSWERING.get(task)
+    if not version.shipped or other in (None, version.name):
+        return version
+    try:
+        return serving_version(store, task, other, tenant)
+    except NotFoundError:
+        return version
 
 
 def _with_heads(

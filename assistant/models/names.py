@@ -26,8 +26,11 @@ TASKS = (
 SHARED_TENANT = "shared"
 """Its versions serve every tenant that has none of its own."""
 
-DEFAULT_NAMES = {"intent": "banking77"}
+DEFAULT_NAMES = {"intent": "banking77", "reranker": "pairs"}
 """Which of the models that come with the product serves a task when none is named."""
+ANSWERING = {"reranker": "help"}
+"""Which of them answers use, where that is another: ``pairs`` tells whether two questions mean the
+same, ``help`` also whether a passage answers one."""
 
 REGISTRY_PREFIX = "registry:"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")

@@ -57,7 +57,7 @@ def shipped_models(task: str | None = None, root: Path | None = None) -> list[Sh
     """Return the models of the source, or those of one task, in the order of ``TASKS``.
 
     An encoder is among them, though it is not installed: it serves as a build of its own
-    (``build.recipe.HELP``), to which stored vectors belong.
+    (``build.recipe.ENCODERS``), to which stored vectors belong.
     """
     return [
         ShippedModel(one, folder.name, folder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.errors import InvalidInputError, ModelError
-from assistant.models.choosing import MULTITASK, serving_version
+from assistant.models.choosing import MULTITASK, answering_version, serving_version
 from assistant.models.classifier import Classifier, Prediction
 from assistant.models.headed import HeadedModel
 from assistant.models.live_models import LiveModels, Opener, Served, Status
@@ -123,7 +123,7 @@ class TrainedModels:
         name: str | None = None,
         tenant: str = SHARED_TENANT,
     ) -> Scored:
-        """Judge pairs with the reranker in use for the tenant. Raises as ``classify``."""
+        """Judge pairs with the reranker that answers for the tenant. Raises as ``classify``."""
         served = self._served(_RERANKER, name, tenant)
         with served.use() as (version, model):
             return Scored(version.ref, Reranker(model).score(pairs))
@@ -171,7 +171,9 @@ class TrainedModels:
     def _resolve(self, task: str, name: str | None, tenant: str) -> _Place:
         if name is not None:
             valid_model_name(name)  # a service follows the version in use; it takes no number
-        version = serving_version(self._store, task, name, tenant)
+            version = serving_version(self._store, task, name, tenant)
+        else:
+            version = answering_version(self._store, task, tenant)
         return _Place(version.task, version.name)
 
     def _opener(self, task: str) -> Opener[HeadedModel]:

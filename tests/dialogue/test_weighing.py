@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assistant.dialogue.confidence import ALL_PARTS, Calibration
 from assistant.dialogue.policy import Policy
 from assistant.dialogue.reading import READ_CHUNKS, read
-from assistant.dialogue.reranking import WEIGHT, rerank_chunks, rerank_entries
+from assistant.dialogue.reranking import ENTRY_WEIGHT, rerank_chunks, rerank_entries
 from assistant.dialogue.weighing import Judged, Weighing
 from assistant.dialogue.windows import TITLE_TOKENS, WINDOW_TOKENS, window
 from assistant.models.reader import Reading
@@ -109,7 +109,9 @@ def test_evidence_is_ordered_by_both_scores() -> None:
     assert one.chunks == CHUNKS
     expected = sorted(
         range(5),
-        key=lambda n: -(WEIGHT * (n / 10 if n < 3 else 0) + (1 - WEIGHT) * (0.9 - n / 20)),
+        key=lambda n: (
+            -(ENTRY_WEIGHT * (n / 10 if n < 3 else 0) + (1 - ENTRY_WEIGHT) * (0.9 - n / 20))
+        ),
     )
     assert [hit_.faq_id for hit_ in one.faqs] == [str(n) for n in expected]
     assert [h.relevance is None for h in sorted(one.faqs, key=lambda h: h.faq_id)] == [

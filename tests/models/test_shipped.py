@@ -13,7 +13,7 @@ import tuned_models as made
 from versions_support import passport
 
 from assistant.errors import InvalidInputError, ModelError
-from assistant.models import loading, shipped
+from assistant.models import choosing, loading, shipped
 from assistant.models.build.bases import open_base
 from assistant.models.build.tuned import TUNED_FILE, read_tuned
 from assistant.models.build.tuned_build import build_tuned
@@ -64,6 +64,21 @@ def companys(store: ModelStore, folder: Path, name: str) -> Version:
     """Add a model of the company's own."""
     made.built(folder / "int8", INTENT, precision="int8", task="intent")
     return store.add(folder, task="intent", name=name, passport=passport("intent", name))
+
+
+def test_answers_may_use_another_shipped_model(
+    own: Settings, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "ANSWERING", {"intent": "other"})
+    store = ModelStore.of(own)
+    install(own, shipped_models(root=source))
+    assert choosing.serving_version(store, "intent").name == "banking77"
+    assert choosing.answering_version(store, "intent").name == "other"
+    monkeypatch.setattr(choosing, "ANSWERING", {"intent": "not-shipped"})
+    assert choosing.answering_version(store, "intent").name == "banking77"
+    store.promote(companys(store, tmp_path / "mine", "mine"))
+    monkeypatch.setattr(choosing, "ANSWERING", {"intent": "other"})
+    assert choosing.answering_version(store, "intent").name == "mine"
 
 
 def test_a_fresh_data_folder_serves_what_is_shipped(own: Settings, source: Path) -> None:

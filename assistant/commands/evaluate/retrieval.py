@@ -125,10 +125,15 @@ def retrieval(
 
 
 def _reranker(settings: Settings) -> Reranker | None:
+    from assistant.models.choosing import answering_version
     from assistant.models.loading import open_reranker
+    from assistant.models.shipped import ensure
+    from assistant.models.store import ModelStore
 
+    ensure(settings, "reranker")
     try:
-        return open_reranker(settings)
+        version = answering_version(ModelStore.of(settings), "reranker")
+        return open_reranker(settings, f"{version.name}@v{version.number}", version.tenant)
     except NotFoundError:
         note("No reranker is in use: the order is that of the search.")
         return None

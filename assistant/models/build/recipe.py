@@ -53,12 +53,13 @@ E5_SMALL = Recipe(
     licence="MIT (multilingual-e5-small, Wang et al. 2024, arXiv:2402.05672)",
 )
 
-HELP = replace(E5_SMALL, name="help-zh-en", adapter=SHIPPED / "encoder/help/tuned.safetensors")
+_HELP = replace(E5_SMALL, name="help-zh-en", adapter=SHIPPED / "encoder/help/tuned.safetensors")
 """The base, tuned to find FAQ entries and passages (recipe ``shipped-encoder-help``)."""
 
 BASES = {E5_SMALL.name: E5_SMALL}
 """What training may start from."""
-ENCODERS = {**BASES, HELP.name: HELP}
+_THERE = _HELP.adapter is not None and _HELP.adapter.is_file()
+ENCODERS = {**BASES, **({_HELP.name: _HELP} if _THERE else {})}
 """What may serve."""
 
 

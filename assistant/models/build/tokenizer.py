@@ -19,11 +19,12 @@ _CONTROL = "\ufdd1"
 _KEPT_SCRIPTS = ("LATIN", "CJK", "FULLWIDTH", "IDEOGRAPHIC", "DIGIT", "KANGXI")
 
 
-def build_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
+def build_tokenizer(vocabulary: Vocabulary, *, characters: bool = False) -> Tokenizer:
     """Return the tokeniser ``<s> text </s>`` of ``vocabulary``.
 
     Normalisation is SentencePiece's nmt_nfkc, runs of spaces collapse to one, and words start with
-    the meta space; offsets count code points of the original text.
+    the meta space; offsets count code points of the original text. With ``characters`` each Han
+    character is a token of its own, so that a name never ends inside one.
     """
     special = {vocabulary.bos, vocabulary.eos, vocabulary.pad, vocabulary.unk}
     pieces = [
@@ -40,7 +41,12 @@ def build_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
             normalizers.Replace(Regex(" {2,}"), " "),
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=META, prepend_scheme="always")
+    words = pre_tokenizers.Metaspace(replacement=META, prepend_scheme="always")
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated")])
+        if characters
+        else words
+    )
     bos, eos = pieces[vocabulary.bos][0], pieces[vocabulary.eos][0]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=[bos, "$A", eos],

@@ -42,7 +42,8 @@ class TunedWeights:
     new. ``layers`` are the base layers kept, in order, before anything else is applied (a
     distilled student); empty: all. Other names count the layers that are left. ``scales`` are the
     outlier factors of its int8 graph (``outlier_scales``), so that it can be built again, equal,
-    without the texts they were found on; empty: not known.
+    without the texts they were found on; empty: not known. ``characters``: it was tuned on Chinese
+    cut into single characters (``build_tokenizer``).
 
     ``base_sha256`` is the base's content hash: applied to another base, the numbers mean nothing.
     """
@@ -59,6 +60,7 @@ class TunedWeights:
     tensors: Mapping[str, FloatArray] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
     scales: Mapping[str, FloatArray] = field(default_factory=dict)
+    characters: bool = False
 
     @property
     def parameters(self) -> int:
@@ -98,6 +100,7 @@ class TunedWeights:
             "licence": self.licence,
             "heads": [head_to_json(head) for head in self.heads],
             "layers": list(self.layers),
+            "characters": self.characters,
         }
         return {"tuned": json.dumps(values, ensure_ascii=False)}
 
@@ -133,6 +136,7 @@ def read_tuned(path: Path) -> TunedWeights:
                 for name, value in stored.items()
                 if name.startswith(_SCALES)
             },
+            characters=bool(values.get("characters", False)),
         )
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error}") from error

@@ -46,7 +46,7 @@ def build_tuned(
     then leaves no manifest, so that the folder is no model.
     """
     weights = apply(tuned, base.weights, base.sha256)
-    tokenizer = build_tokenizer(weights.vocabulary)
+    tokenizer = build_tokenizer(weights.vocabulary, characters=tuned.characters)
     limit = max_tokens(tuned, weights)
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
@@ -83,7 +83,7 @@ def with_scales(
 ) -> TunedWeights:
     """Return ``tuned`` with the outlier factors of its int8 graph, found on ``sample``."""
     weights = apply(tuned, base.weights, base.sha256)
-    tokenizer = build_tokenizer(weights.vocabulary)
+    tokenizer = build_tokenizer(weights.vocabulary, characters=tuned.characters)
     tokens = sample_tokens(tokenizer, tuned, max_tokens(tuned, weights), sample)
     return replace(tuned, scales=outlier_scales(weights, tokens))
 
