@@ -26,7 +26,7 @@ DECLINES = {"clarify", "abstain"}
 PARTS: dict[str, dict] = {
     "retrieval": {"rerank": 0},
     "and reranker": {"reader": False},
-    "and reader": {},
+    "and reader": {"reader": True},
 }
 
 

@@ -197,7 +197,7 @@ def test_the_quick_start_gets_the_answers_it_promises(bank: Path) -> None:
     text = (ROOT / "docs" / "quick-start.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| `(\w+)` \|$", text, re.M)
     assert len(rows) >= 5
-    runtime = Runtime.open(Settings(data_dir=bank))
+    runtime = Runtime.open(Settings(data_dir=bank, rerank=20))  # as it is unless set otherwise
     conversation = None
     got = []
     try:

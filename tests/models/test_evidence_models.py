@@ -28,7 +28,7 @@ FAQ = "question,answer\nHow do I close an account?,Visit a branch.\nWhat is the 
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A data folder that no shipped model comes into."""
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
-    return Settings(data_dir=tmp_path / "data", rerank=10)
+    return Settings(data_dir=tmp_path / "data", rerank=10, reader=True)
 
 
 @pytest.fixture

@@ -124,6 +124,22 @@ def test_offsets_count_code_points_of_the_original(small: Tokenizer) -> None:
     assert max(end for _, end in encoding.offsets) == len(text)
 
 
+def test_chinese_may_be_cut_into_characters(vocabulary: Vocabulary) -> None:
+    whole, cut = build_tokenizer(vocabulary), build_tokenizer(vocabulary, characters=True)
+    text = "在北京的John Smith 参观了1998年的展览。"
+    plain, single = (t.encode(text, add_special_tokens=False) for t in (whole, cut))
+    assert any(end - start > 1 for start, end in plain.offsets[1:3]), "else there is nothing to cut"
+    places = [i for i, c in enumerate(text) if "\u4e00" <= c <= "\u9fff"]
+    for place in places:
+        assert (place, place + 1) in single.offsets
+    # Everything else is as it was.
+    other = [text[a:b] for a, b in plain.offsets if not any(a <= i < b for i in places)]
+    assert other == [
+        text[a:b] for a, b in single.offsets if b > a and not any(a <= i < b for i in places)
+    ]
+    assert vocabulary.unk not in single.ids
+
+
 def test_trim_renumbers_the_special_tokens() -> None:
     words = tiny.vocabulary()
     small = trim(words, [1, 0, 3, 2, 4])

@@ -40,7 +40,9 @@ def file_of(tuned: TunedWeights, path: Path) -> Path:
 
 
 def test_a_file_reads_back_as_it_was(tmp_path: Path) -> None:
-    tuned = made.tuned(made.SENTIMENT, made.TAGS, tensors=lora("l0.q"), layers=(1,))
+    tuned = made.tuned(
+        made.SENTIMENT, made.TAGS, tensors=lora("l0.q"), layers=(1,), characters=True
+    )
     found = read_tuned(file_of(tuned, tmp_path / "tuned.safetensors"))
     assert replace(found, tensors={}) == replace(tuned, tensors={})
     assert set(found.tensors) == set(tuned.tensors)

@@ -20,6 +20,7 @@ from training import run as running
 from training import tagging
 from training.base import load_base
 from training.data.rows import Row, TaggedText
+from training.recipe import with_changes
 from training.reporting import Silent
 from training.tasks import tagger
 from training.token_losses import TokenLabels
@@ -160,6 +161,23 @@ def test_from_rows_to_a_served_tagger(base: Path, tmp_path: Path) -> None:
     served.close()
     assert [(e.label, e.text) for e in found] == [("ORG", "bank Ltd"), ("LOC", "London")]
     assert served.head.temperature != 1
+
+
+def test_a_tagger_of_characters_is_served_as_it_was_trained(base: Path, tmp_path: Path) -> None:
+    settings = tiny.settings(tmp_path)
+    wanted = with_changes(recipe(base, tmp_path), {"base.characters": True})
+    first = running.run(wanted, settings, Silent(), promote=True)
+    assert first.passport.metrics["test"]["f1"].value > 0.9
+    served = open_tagger(settings)
+    tokenizer, text = served.model.tokenizer, "银行公司在上海开户 7"
+    (item,) = tokenizer.texts([text])
+    assert all(end - start <= 1 for start, end in item.offsets if start < text.index(" "))
+    (found,) = served.tag([text])
+    served.close()
+    assert [(e.label, e.text) for e in found] == [("ORG", "银行公司"), ("LOC", "上海")]
+    # What goes on from it reads as it does.
+    child = with_changes(recipe(base, tmp_path), {"base.model": f"registry:{first.version.ref}"})
+    assert running.make_job(child, settings, Silent(), tmp_path / "child").base.characters
 
 
 def test_types_never_trained_count_as_missed(base: Path, tmp_path: Path) -> None:
