@@ -19,7 +19,8 @@ from indexes.types import FloatArray, Language
 
 _SMALLTALK_LIMIT = 80
 _HANDOFF_LIMIT = 600
-_RETRIEVE = 10
+RETRIEVE = 10
+"""Entries and chunks looked for, of each; scores and with them the confidence depend on it."""
 _ALONE_HANDICAP = 0.2
 
 
@@ -81,7 +82,6 @@ class Dialogue:
         self._policy = policy
         self._rules = rules
         self._weighing = weighing
-        self._retrieve = max(_RETRIEVE, weighing.candidates if weighing else 0)
         self._limit = question_limit
         self._contact = handoff_contact
         self._versions = dict(model_versions)
@@ -135,7 +135,7 @@ class Dialogue:
         for scope in dict.fromkeys(owners):
             rows = [i for i, owner in enumerate(owners) if owner == scope]
             results = self._evidence.search(
-                scope, [texts[i] for i in rows], vectors[rows], self._retrieve
+                scope, [texts[i] for i in rows], vectors[rows], RETRIEVE
             )
             for i, result in zip(rows, results, strict=True):
                 found[i] = result

@@ -12,6 +12,7 @@ import numpy as np
 
 from assistant.dialogue.compose import Draft
 from assistant.dialogue.confidence import ALL_PARTS, Features, Parts, features_of
+from assistant.dialogue.engine import RETRIEVE
 from assistant.dialogue.policy import Understood, draft_and_values, faq_values
 from assistant.dialogue.reading import read
 from assistant.dialogue.reranking import rerank_chunks, rerank_entries
@@ -23,7 +24,6 @@ from indexes.language import detect_language
 from training.calibration.cases import Case, CaseSet, all_sets
 from training.calibration.fit import Samples
 
-_RETRIEVE = 20
 _READ_AT_ONCE = 10
 _EXAMPLES = Path(__file__).parents[2] / "examples" / "bank"
 
@@ -109,7 +109,7 @@ def _ask(runtime: Runtime, models: Runtime, cases: CaseSet, gathered: Gathered) 
     asked = [c for c in cases.cases if c.kind not in skipped and not c.history]
     texts = [case.question for case in asked]
     vectors = runtime.encoder.encode_queries(texts)
-    found = runtime.knowledge.search(Scope(), texts, vectors, _RETRIEVE)
+    found = runtime.knowledge.search(Scope(), texts, vectors, RETRIEVE)
     questions = [
         Understood(text, detect_language(text), vector)
         for text, vector in zip(texts, vectors, strict=True)
