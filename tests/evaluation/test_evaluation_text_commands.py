@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from assistant.evaluation import f1_score as reading_f1
 from assistant.evaluation.entities import EntitySpan
 from assistant.evaluation.sentences import joined, tags_of_spans
+from assistant.models import shipped
 from assistant.models.loading import open_reader, open_reranker, open_tagger
 from assistant.settings import Settings
 
@@ -80,8 +81,9 @@ def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_pairs_by_the_encoder_where_no_reranker_is_in_use(
-    evaluate: Evaluate, encoder: Path, tmp_path: Path
+    evaluate: Evaluate, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "nothing")
     rows = pair_rows(80)
     file = write_lines(tmp_path / "dev.jsonl", rows)
     result = evaluate("pairs", "--data", file, data_dir=tmp_path / "empty")

@@ -11,7 +11,7 @@ import tuned_models as made
 from versions_support import passport
 
 from assistant.errors import InvalidInputError, ModelError
-from assistant.models import loading
+from assistant.models import loading, shipped
 from assistant.models.heads import HeadSpec
 from assistant.models.manifest import read_manifest
 from assistant.models.multitask import MultiTask
@@ -54,7 +54,10 @@ def test_every_kind_opens_from_the_registry(settings: Settings) -> None:
         one.close()
 
 
-def test_nothing_in_use_says_what_to_do(settings: Settings) -> None:
+def test_nothing_in_use_says_what_to_do(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "nothing")
     with pytest.raises(ModelError, match="assistant train"):
         loading.open_reader(settings)
     add(settings, "reader", "q", made.SPAN, promote=False)
