@@ -162,6 +162,8 @@ class Runtime:
         """Load every part and answer once, so that the first customer does not wait."""
         with self._answers.passing():
             self.dialogue.answer_many([Question("warm up")])
+            if self.answering.weighing:
+                self.answering.weighing.warm_up(Scope().tenant)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

@@ -56,6 +56,12 @@ class Weighing:
         self._policy = policy
         self.candidates = candidates
 
+    def warm_up(self, tenant: str) -> None:
+        """Have the models of a tenant opened."""
+        pair = [("warm up", "warm up")]
+        self._models.score(tenant, pair)
+        self._models.read(tenant, pair)
+
     def __call__(
         self,
         tenant: str,

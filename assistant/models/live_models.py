@@ -273,7 +273,8 @@ class Served(Generic[T]):
     def _swap(self, new: _Open[T]) -> None:
         with self._lock:
             old, self._entry, self._problem = self._entry, new, None
-        _log.info("%s serves tenant %s from now on", new.version.ref, self.tenant)
+        level = logging.DEBUG if old is None else logging.INFO
+        _log.log(level, "%s serves tenant %s from now on", new.version.ref, self.tenant)
         if old is not None:
             self._pool.release(old)
 

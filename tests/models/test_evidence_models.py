@@ -54,6 +54,12 @@ def test_answers_name_the_models_that_took_part(runtime: Runtime) -> None:
     assert after.timings_ms["total"] >= after.timings_ms["rerank"] >= 0
 
 
+def test_the_models_are_open_before_the_first_question(runtime: Runtime) -> None:
+    add(runtime.settings, "reranker", "own", made.PAIR)
+    runtime.warm_up()
+    assert [str(s.version) for s in runtime.trained.statuses()] != []
+
+
 def test_a_batch_answers_as_one_question_does(runtime: Runtime) -> None:
     add(runtime.settings, "reranker", "own", made.PAIR)
     questions = [Question(text) for text in ("close my account", "card price?", "what fee")]
