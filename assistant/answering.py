@@ -30,14 +30,15 @@ class Answering:
         """Open the reranker and the reader where the settings ask for them."""
         self._settings = settings
         self._rules = Rules.load(analyzer.simplify)
-        self.policy = Policy(
-            {parts: Calibration.load(parts) for parts in ALL_PARTS},
+        self._calibrations = {parts: Calibration.load(parts) for parts in ALL_PARTS}
+        self._policy = Policy(
+            self._calibrations,
             tokenise,
             error_rate=settings.error_rate,
             clarify_error_rate=settings.clarify_error_rate,
         )
         self.weighing = (
-            Weighing(ServedEvidenceModels(trained, settings), self.policy, settings.rerank)
+            Weighing(ServedEvidenceModels(trained, settings), self._policy, settings.rerank)
             if settings.rerank
             else None
         )
@@ -47,13 +48,13 @@ class Answering:
         return Dialogue(
             encoder,
             knowledge,
-            self.policy,
+            self._policy,
             self._rules,
             weighing=self.weighing,
             question_limit=self._settings.max_question_chars,
             handoff_contact=self._settings.handoff_contact,
             model_versions={
                 "encoder": f"{encoder.name}@{encoder.fingerprint[:12]}",
-                "calibration": Calibration.load().version,
+                "calibration": self._calibrations["retrieval"].version,
             },
         )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-from assistant.dialogue.weighing import Judged
 from assistant.errors import AssistantError, BusyError, NotFoundError
 from assistant.models.reader import Reading
 from assistant.models.shipped import ensure
-from assistant.models.trained import TrainedModels
+from assistant.models.trained import Judged, TrainedModels
 from assistant.settings import Settings
 from indexes.types import FloatArray
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -28,30 +30,24 @@ class ServedEvidenceModels:
         self._reads = settings.reader
         self._told: set[str] = set()
         for task in ("reranker", "reader") if settings.reader else ("reranker",):
-            try:
-                ensure(settings, task)
-            except AssistantError as error:
-                self._tell(task, error)
+            self._asked(task, partial(ensure, settings, task))
 
     def score(self, tenant: str, pairs: Sequence[tuple[str, str]]) -> Judged[FloatArray] | None:
         """Return the probability of each pair, or None (see ``EvidenceModels``)."""
-        try:
-            found = self._trained.score(pairs, tenant=tenant)
-        except AssistantError as error:
-            self._tell("reranker", error)
-            return None
-        return Judged(found.model, found.scores)
+        return self._asked("reranker", lambda: self._trained.score(pairs, tenant=tenant))
 
     def read(self, tenant: str, pairs: Sequence[tuple[str, str]]) -> Judged[list[Reading]] | None:
         """Return the answer in each pair's passage, or None (see ``EvidenceModels``)."""
         if not self._reads:
             return None
+        return self._asked("reader", lambda: self._trained.read(pairs, tenant=tenant))
+
+    def _asked(self, task: str, ask: Callable[[], T]) -> T | None:
         try:
-            found = self._trained.read(pairs, tenant=tenant)
+            return ask()
         except AssistantError as error:
-            self._tell("reader", error)
+            self._tell(task, error)
             return None
-        return Judged(found.model, found.readings)
 
     def _tell(self, task: str, error: AssistantError) -> None:
         if isinstance(error, BusyError | NotFoundError):

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         ge=0,
         le=100,
         description="Entries and passages that the reranker reads for a question; 0: none, which "
-        "answers in a fifth of the time and less well.",
+        "answers in less than a tenth of the time, and less well.",
     )
     reader: bool = Field(
         default=True,

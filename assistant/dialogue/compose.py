@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -89,9 +89,10 @@ def _score(
     if not rows:
         return []
     cosines = np.stack([s.vector for _, _, s in rows]) @ query
+    read = any(hit.answer is not None for hit in hits)
     scored = []
     for (hit, i, sentence), cosine in zip(rows, cosines, strict=True):
-        found, answer = tokenise(sentence.text), _answer(hit, sentence)
+        found, answer = tokenise(sentence.text), _answer(hit, sentence) if read else None
         score = (
             float(cosine)
             + _LEXICAL_WEIGHT * weighted_share(terms, found)
@@ -99,18 +100,15 @@ def _score(
             + _ANSWER_WEIGHT * (answer or 0.0)
         )
         scored.append(Evidence(hit, i, sentence, score, float(cosine), found, answer))
-    if all(e.answer is None for e in scored):
-        return scored
-    # A chunk that was not read holds no answer that is known of.
-    return [e if e.answer is not None else replace(e, answer=0.0) for e in scored]
+    return scored
 
 
-def _answer(hit: ChunkHit, sentence: Sentence) -> float | None:
-    """The reader's probability that the answer begins in the sentence."""
-    if hit.answer is None:
-        return None
-    inside = sentence.span.start <= hit.answer.start < sentence.span.end
-    return hit.answer.probability if inside else 0.0
+def _answer(hit: ChunkHit, sentence: Sentence) -> float:
+    """The reader's probability that the answer begins in the sentence; of a chunk it has not read,
+    none is known of."""
+    found = hit.answer
+    inside = found is not None and sentence.span.start <= found.start < sentence.span.end
+    return found.probability if found is not None and inside else 0.0
 
 
 def _choose(best: Evidence, scored: Sequence[Evidence]) -> list[Evidence]:

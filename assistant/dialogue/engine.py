@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from assistant.dialogue import replies
 from assistant.dialogue.followup import is_follow_up, is_fragment, rewrites
@@ -17,6 +17,7 @@ from assistant.types import Answer, AnswerKind, Question, Retrieved, Scope
 from indexes.language import detect_language
 from indexes.types import FloatArray, Language
 
+Key = TypeVar("Key", bound=Hashable)
 _SMALLTALK_LIMIT = 80
 _HANDOFF_LIMIT = 600
 RETRIEVE = 10
@@ -99,10 +100,12 @@ class Dialogue:
             texts = [r for p in open_ for r in p.readings]
             vectors = self._encoder.encode_queries(texts)
             clock.lap("encode")
-            found = self._search(open_, texts, vectors)
+            owners = [p for p in open_ for _ in p.readings]
+            found = self._search(owners, texts, vectors)
             clock.lap("retrieve")
-            read = [Understood(*one) for one in zip(texts, _languages(open_), vectors, strict=True)]
-            self._decide(open_, read, self._weigh(open_, read, found, clock))
+            languages = [p.language for p in owners]
+            read = [Understood(*one) for one in zip(texts, languages, vectors, strict=True)]
+            self._decide(open_, read, self._weigh(owners, read, found, clock))
             clock.lap("decide")
         timings = clock.timings()
         return [Outcome(self._finish(p, timings), p.standalone) for p in pending]
@@ -128,12 +131,10 @@ class Dialogue:
         return pending
 
     def _search(
-        self, pending: Sequence[_Pending], texts: Sequence[str], vectors: FloatArray
+        self, owners: Sequence[_Pending], texts: Sequence[str], vectors: FloatArray
     ) -> list[Retrieved]:
-        owners = [p.question.scope for p in pending for _ in p.readings]
         found: list[Retrieved | None] = [None] * len(texts)
-        for scope in dict.fromkeys(owners):
-            rows = [i for i, owner in enumerate(owners) if owner == scope]
+        for scope, rows in _rows_by([p.question.scope for p in owners]):
             results = self._evidence.search(
                 scope, [texts[i] for i in rows], vectors[rows], RETRIEVE
             )
@@ -143,7 +144,7 @@ class Dialogue:
 
     def _weigh(
         self,
-        pending: Sequence[_Pending],
+        owners: Sequence[_Pending],
         read: Sequence[Understood],
         found: Sequence[Retrieved],
         clock: _Clock,
@@ -152,10 +153,7 @@ class Dialogue:
         if self._weighing is None:
             return found
         weighed = list(found)
-        owners = [p for p in pending for _ in p.readings]
-        tenants = [p.question.scope.tenant for p in owners]
-        for tenant in dict.fromkeys(tenants):
-            rows = [i for i, owner in enumerate(tenants) if owner == tenant]
+        for tenant, rows in _rows_by([p.question.scope.tenant for p in owners]):
             seen = self._weighing(
                 tenant, [read[i] for i in rows], [found[i] for i in rows], clock.lap
             )
@@ -219,9 +217,10 @@ def _preferred(read: Sequence[_Reading], leaning: int) -> _Reading:
     return read[max(range(len(read)), key=trust)]
 
 
-def _languages(pending: Sequence[_Pending]) -> list[Language]:
-    """The language of each reading."""
-    return [p.language for p in pending for _ in p.readings]
+def _rows_by(keys: Sequence[Key]) -> Iterator[tuple[Key, list[int]]]:
+    """Yield each key once, with its places."""
+    for key in dict.fromkeys(keys):
+        yield key, [i for i, other in enumerate(keys) if other == key]
 
 
 def news_to(question: Question, found: Retrieved) -> Retrieved:

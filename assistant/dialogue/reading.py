@@ -29,15 +29,12 @@ def read(
         [window(hit, question.vector, _WINDOW_TOKENS) for hit in one.chunks[:chunks]]
         for question, one in zip(questions, found, strict=True)
     ]
-    readings = iter(
-        reader(
-            [
-                (question.text, part.text)
-                for question, parts in zip(questions, shown, strict=True)
-                for part in parts
-            ]
-        )
-    )
+    pairs = [
+        (question.text, part.text)
+        for question, parts in zip(questions, shown, strict=True)
+        for part in parts
+    ]
+    readings = iter(reader(pairs) if pairs else ())
     marked = []
     for one, parts in zip(found, shown, strict=True):
         read_ = [

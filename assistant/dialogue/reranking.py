@@ -24,12 +24,13 @@ _AnyHit = TypeVar("_AnyHit", ChunkHit, FaqHit)
 
 
 def rerank_entries(
-    judge: Judge, questions: Sequence[Understood], found: Sequence[Retrieved], limit: int
+    judge: Judge, questions: Sequence[Understood], found: Sequence[Retrieved], candidates: int
 ) -> list[Retrieved]:
-    """Return the evidence with the first ``limit`` FAQ entries of each question in the order of
-    their new score, all read in one batch."""
-    lists = [one.faqs[:limit] for one in found]
-    texts = [[hit.matched for hit in hits] for hits in lists]
+    """Return the evidence with the FAQ entries of each question in the order of their new score.
+
+    The first are read, in one batch: half of the ``candidates`` of a question.
+    """
+    texts = [[hit.matched for hit in one.faqs[: candidates // 2]] for one in found]
     read = _judged(judge, questions, texts)
     return [
         replace(one, faqs=_ordered(one.faqs, values, ENTRY_WEIGHT))
@@ -38,11 +39,11 @@ def rerank_entries(
 
 
 def rerank_chunks(
-    judge: Judge, questions: Sequence[Understood], found: Sequence[Retrieved], limit: int
+    judge: Judge, questions: Sequence[Understood], found: Sequence[Retrieved], candidates: int
 ) -> list[Retrieved]:
-    """As ``rerank_entries``, for the first ``limit`` chunks: a window of each is read."""
+    """As ``rerank_entries``, for the chunks: a window is read of as many as entries leave over."""
     texts = [
-        [window(hit, question.vector).text for hit in one.chunks[:limit]]
+        [window(hit, question.vector).text for hit in one.chunks[: _left(one, candidates)]]
         for question, one in zip(questions, found, strict=True)
     ]
     read = _judged(judge, questions, texts)
@@ -50,6 +51,11 @@ def rerank_chunks(
         replace(one, chunks=_ordered(one.chunks, values, CHUNK_WEIGHT))
         for one, values in zip(found, read, strict=True)
     ]
+
+
+def _left(found: Retrieved, candidates: int) -> int:
+    """How many of the candidates are left for chunks."""
+    return candidates - min(len(found.faqs), candidates // 2)
 
 
 def _judged(
@@ -60,7 +66,7 @@ def _judged(
         for question, own in zip(questions, texts, strict=True)
         for text in own
     ]
-    values = iter(judge(pairs).tolist())
+    values = iter(judge(pairs).tolist() if pairs else ())
     return [[next(values) for _ in own] for own in texts]
 
 

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from assistant.dialogue.policy import Policy, Understood
 from assistant.dialogue.reading import read
 from assistant.dialogue.reranking import rerank_chunks, rerank_entries
 from assistant.models.reader import Reading
+from assistant.models.trained import Judged
 from assistant.types import Retrieved
 from indexes.types import FloatArray
 
 T = TypeVar("T")
 Pairs = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged(Generic[T]):
-    """What a model says of pairs, in their order, and the version that said it."""
-
-    model: str
-    values: T
 
 
 class EvidenceModels(Protocol):
@@ -54,7 +47,7 @@ class Weighing:
         """``candidates`` of each question are read at most, half of them FAQ entries."""
         self._models = models
         self._policy = policy
-        self.candidates = candidates
+        self._candidates = candidates
 
     def warm_up(self, tenant: str) -> None:
         """Have the models of a tenant opened."""
@@ -71,41 +64,25 @@ class Weighing:
     ) -> Weighed:
         """Return the evidence of one tenant's questions; ``lap`` is told when a step is done."""
         seen = Weighed(list(found), {})
+
+        def judge(pairs: Pairs) -> FloatArray:
+            return _values(self._models.score(tenant, pairs), "reranker", seen)
+
+        def reader(pairs: Pairs) -> list[Reading]:
+            return _values(self._models.read(tenant, pairs), "reader", seen)
+
         try:
-            self._rerank(tenant, questions, seen)
+            seen.found[:] = rerank_entries(judge, questions, seen.found, self._candidates)
+            rows = self._open(questions, seen.found)
+            asked = [questions[i] for i in rows]
+            open_ = [seen.found[i] for i in rows]
+            open_ = _put(seen, rows, rerank_chunks(judge, asked, open_, self._candidates))
             lap("rerank")
-            self._read(tenant, questions, seen)
+            _put(seen, rows, read(reader, asked, open_))
             lap("read")
         except _Absent:
             lap("rerank")
         return seen
-
-    def _rerank(self, tenant: str, questions: Sequence[Understood], seen: Weighed) -> None:
-        def judge(pairs: Pairs) -> FloatArray:
-            judged = self._models.score(tenant, pairs)
-            return _values(judged, "reranker", seen)
-
-        half = self.candidates // 2
-        entries = any(one.faqs for one in seen.found)
-        if entries:
-            seen.found[:] = rerank_entries(judge, questions, seen.found, half)
-        rows = self._open(questions, seen.found)
-        if rows:
-            limit = half if entries else self.candidates
-            some = [questions[i] for i in rows], [seen.found[i] for i in rows]
-            for i, one in zip(rows, rerank_chunks(judge, *some, limit), strict=True):
-                seen.found[i] = one
-
-    def _read(self, tenant: str, questions: Sequence[Understood], seen: Weighed) -> None:
-        def reader(pairs: Pairs) -> list[Reading]:
-            judged = self._models.read(tenant, pairs)
-            return _values(judged, "reader", seen)
-
-        rows = self._open(questions, seen.found)
-        if rows:
-            some = [questions[i] for i in rows], [seen.found[i] for i in rows]
-            for i, one in zip(rows, read(reader, *some), strict=True):
-                seen.found[i] = one
 
     def _open(self, questions: Sequence[Understood], found: Sequence[Retrieved]) -> list[int]:
         """Places of the questions for which chunks still count."""
@@ -114,6 +91,13 @@ class Weighing:
             for i, (question, one) in enumerate(zip(questions, found, strict=True))
             if one.chunks and not self._policy.is_settled(question, one)
         ]
+
+
+def _put(seen: Weighed, rows: Sequence[int], found: list[Retrieved]) -> list[Retrieved]:
+    """Put evidence back in its places, and return it."""
+    for i, one in zip(rows, found, strict=True):
+        seen.found[i] = one
+    return found
 
 
 class _Absent(Exception):

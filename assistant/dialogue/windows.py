@@ -35,7 +35,7 @@ def window(hit: ChunkHit, vector: FloatArray, tokens: int = WINDOW_TOKENS) -> Wi
     A chunk without sentences is taken from its start, and a sentence too long by itself is taken
     whole: the reader's tokeniser cuts it.
     """
-    title = _cut(hit.title, TITLE_TOKENS)
+    title = _cut(hit.title.strip(), TITLE_TOKENS)
     lead = f"{title}\n" if title else ""
     first, last = _sentences(hit, vector, tokens)
     if last < first:
@@ -71,4 +71,4 @@ def _tokens(text: str) -> int:
 def _cut(text: str, tokens: int) -> str:
     """Return the beginning of ``text``, about ``tokens`` long."""
     room = tokens * _BYTES_A_TOKEN
-    return text.strip().encode("utf-8", "ignore")[:room].decode("utf-8", "ignore")
+    return text.encode("utf-8", "ignore")[:room].decode("utf-8", "ignore")

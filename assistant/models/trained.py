@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from assistant.errors import InvalidInputError, ModelError
 from assistant.models.choosing import MULTITASK, answering_version, serving_version
@@ -24,6 +25,7 @@ from assistant.models.tagger import Entity, Tagger
 from assistant.settings import Settings
 from indexes.types import FloatArray
 
+T = TypeVar("T")
 CLASSIFIED_TASKS = ("intent", "sentiment", "topic", "risk", "classifier")
 _TAGGER, _RERANKER, _READER = "tagger", "reranker", "reader"
 _ROLES: Mapping[str, Callable[[HeadedModel], object]] = {
@@ -51,19 +53,11 @@ class Tagged:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """The probability that each pair matches, float32 (pairs,), and the version that says so."""
+class Judged(Generic[T]):
+    """What a model says of pairs, in their order, and the version that said it."""
 
     model: str
-    scores: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """The answer found for each pair of question and passage, and the version that found it."""
-
-    model: str
-    readings: list[Reading]
+    values: T
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +116,12 @@ class TrainedModels:
         *,
         name: str | None = None,
         tenant: str = SHARED_TENANT,
-    ) -> Scored:
-        """Judge pairs with the reranker that answers for the tenant. Raises as ``classify``."""
+    ) -> Judged[FloatArray]:
+        """Return the probability that each pair matches, float32 (pairs,), by the reranker that
+        answers for the tenant. Raises as ``classify``."""
         served = self._served(_RERANKER, name, tenant)
         with served.use() as (version, model):
-            return Scored(version.ref, Reranker(model).score(pairs))
+            return Judged(version.ref, Reranker(model).score(pairs))
 
     def read(
         self,
@@ -134,11 +129,11 @@ class TrainedModels:
         *,
         name: str | None = None,
         tenant: str = SHARED_TENANT,
-    ) -> Read:
+    ) -> Judged[list[Reading]]:
         """Answer questions from passages with the reader in use. Raises as ``classify``."""
         served = self._served(_READER, name, tenant)
         with served.use() as (version, model):
-            return Read(version.ref, Reader(model).read_pairs(pairs))
+            return Judged(version.ref, Reader(model).read_pairs(pairs))
 
     def statuses(self, tenant: str | None = None) -> list[Status]:
         """Return the state of the models opened so far, for one tenant or all."""

@@ -14,9 +14,10 @@ from assistant.dialogue.confidence import ALL_PARTS, Calibration
 from assistant.dialogue.policy import Policy
 from assistant.dialogue.reading import READ_CHUNKS, read
 from assistant.dialogue.reranking import ENTRY_WEIGHT, rerank_chunks, rerank_entries
-from assistant.dialogue.weighing import Judged, Weighing
+from assistant.dialogue.weighing import Weighing
 from assistant.dialogue.windows import TITLE_TOKENS, WINDOW_TOKENS, window
 from assistant.models.reader import Reading
+from assistant.models.trained import Judged
 from assistant.types import Retrieved
 from indexes.analysis import Analyzer
 from indexes.types import FloatArray
@@ -105,7 +106,7 @@ def test_a_chunk_without_sentences_is_taken_from_its_start() -> None:
 
 def test_evidence_is_ordered_by_both_scores() -> None:
     entries = tuple(entry(str(n), "x" * (10 * n), 0.9 - n / 20) for n in range(5))
-    (one,) = rerank_entries(by_length, [asked("q")], [Retrieved(CHUNKS, entries)], 3)
+    (one,) = rerank_entries(by_length, [asked("q")], [Retrieved(CHUNKS, entries)], 6)
     assert one.chunks == CHUNKS
     expected = sorted(
         range(5),
@@ -168,7 +169,7 @@ def test_an_entry_that_settles_it_spares_the_chunks() -> None:
     sure = entry("sure", "What does it cost?" * 6, 1.0)
     found = Retrieved(CHUNKS, (sure, entry("other", "no", 0.0)), {"cost": 1.0})
     limits = policy()
-    (ordered,) = rerank_entries(by_length, [asked("q")], [found], 3)
+    (ordered,) = rerank_entries(by_length, [asked("q")], [found], CANDIDATES)
     assert limits.is_settled(asked("q"), ordered), "the rest tells nothing otherwise"
     seen, versions = weigh(models, found)
     assert len(models.judged) == 2 and not models.read_

@@ -148,15 +148,13 @@ def _reranked(
     def judge(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         scored = models.trained.score(pairs)
         versions["reranker"] = scored.model
-        return scored.scores
+        return scored.values
 
-    half = models.settings.rerank // 2
-    ordered = []
+    candidates, ordered = models.settings.rerank, []
     for start in range(0, len(questions), _READ_AT_ONCE):
         some = questions[start : start + _READ_AT_ONCE]
-        part = rerank_entries(judge, some, found[start : start + _READ_AT_ONCE], half)
-        limit = half if any(one.faqs for one in part) else models.settings.rerank
-        ordered += rerank_chunks(judge, some, part, limit)
+        part = rerank_entries(judge, some, found[start : start + _READ_AT_ONCE], candidates)
+        ordered += rerank_chunks(judge, some, part, candidates)
     return ordered
 
 
@@ -169,7 +167,7 @@ def _read(
     def reader(pairs: Sequence[tuple[str, str]]) -> list[Reading]:
         answered = models.trained.read(pairs)
         versions["reader"] = answered.model
-        return answered.readings
+        return answered.values
 
     marked = []
     for start in range(0, len(questions), _READ_AT_ONCE):

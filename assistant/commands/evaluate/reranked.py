@@ -32,18 +32,18 @@ class Passage:
     vectors: FloatArray
 
 
-def passages(
-    encoder: Encoder, texts: Sequence[str], vectors_of: int = 128
-) -> tuple[FloatArray, list[Passage]]:
+def passages(encoder: Encoder, texts: Sequence[str]) -> tuple[FloatArray, list[Passage]]:
     """Return unit vectors of ``texts`` (n, dim), and the texts with those of their sentences."""
     import numpy as np
+
+    from assistant.encoding import AT_ONCE
 
     spans = [tuple(split_sentences(text, _body(text), len(text))) for text in texts]
     whole, found = [], []
     with progress_bar() as bar:
         task = bar.add_task("Corpus", total=len(texts))
-        for first in range(0, len(texts), vectors_of):
-            part = range(first, min(first + vectors_of, len(texts)))
+        for first in range(0, len(texts), AT_ONCE):
+            part = range(first, min(first + AT_ONCE, len(texts)))
             own, sentences = encoder.encode_passages_with_spans(
                 [texts[i] for i in part], [""] * len(part), [spans[i] for i in part]
             )

@@ -164,6 +164,8 @@ class _Ranking:
         # The lexical half needs no vectors; zero ones leave the dense half without a say.
         if method == "lexical":
             vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
+        elif reranker is None:
+            vectors = _encode(encoder.encode_passages, texts, "Corpus")
         else:
             vectors, found = passages(encoder, texts)
             self._passages = dict(enumerate(found, start=1))
