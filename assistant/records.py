@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+FIELDS = "; "
+NAME = ": "
 _HIDDEN = ("", None)
 
 
@@ -14,8 +16,8 @@ def render_record(record: Mapping[str, Any]) -> str:
     Underscores become blanks; empty values are left out; whole numbers lose ``.0``; nested records
     are named by both fields. The same record always gives the same text.
     """
-    parts = [f"{name}: {value}" for name, value in _flat(record, "")]
-    return "; ".join(parts) + "." if parts else ""
+    parts = [f"{name}{NAME}{value}" for name, value in _flat(record, "")]
+    return FIELDS.join(parts) + "." if parts else ""
 
 
 def _flat(record: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:

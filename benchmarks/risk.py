@@ -29,25 +29,13 @@ from assistant.settings import Settings
 from training.data.pipeline import prepare
 from training.data.rows import LabelledText, Row
 from training.recipe import RECIPES, read_recipe
+from training.records import table
 
 LABELS = ("bad", "good")
 TABLE_MODELS = {
     "logistic regression": lambda: LogisticRegression(max_iter=2000),
     "gradient boosting": lambda: GradientBoostingClassifier(random_state=0),
 }
-
-
-def record(text: str) -> dict[str, str | float]:
-    """Return the fields of a rendered record; numbers as numbers."""
-    fields = (part.split(": ", 1) for part in text.rstrip(".").split("; "))
-    return {name: _number(value) for name, value in fields}
-
-
-def _number(value: str) -> str | float:
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 def scores(truth: Sequence[str], bad: np.ndarray) -> dict[str, str]:
@@ -74,9 +62,9 @@ def main() -> int:
     result = {}
     for name, make in TABLE_MODELS.items():
         model = make_pipeline(DictVectorizer(), MaxAbsScaler(), make())
-        model.fit([record(row.text) for row in train], [row.labels[0] for row in train])
+        model.fit([table(row.text) for row in train], [row.labels[0] for row in train])
         column = list(model.classes_).index("bad")
-        chances = model.predict_proba([record(row.text) for row in test])[:, column]
+        chances = model.predict_proba([table(row.text) for row in test])[:, column]
         result[name] = scores(truth, chances)
     with closing(open_classifier(Settings(), "risk", "credit")) as served:
         given = served.classify([row.text for row in test])

@@ -32,6 +32,7 @@ from training.sections import (
     Pretrain,
     Pseudo,
     Reading,
+    Records,
     Search,
     Section,
     Train,
@@ -57,6 +58,7 @@ class Recipe(Section):
     reading: Reading = Reading()
     pretrain: Pretrain = Pretrain()
     distil: Distil = Distil()
+    records: Records = Records()
     continual: Continual = Continual()
     pseudo: Pseudo = Pseudo()
     search: Search = Search()

@@ -229,6 +229,17 @@ class Distil(Section):
     hidden: float = Field(default=1.0, ge=0)
 
 
+class Records(Section):
+    """Records as text: ``synthetic`` records more, mixed from those of the training split, with the
+    answers of models that read the fields as a table (``training.records``).
+
+    In a mixed record each field comes from another record with probability ``swap``.
+    """
+
+    synthetic: int = Field(default=0, ge=0, le=1_000_000)
+    swap: float = Field(default=0.3, ge=0, le=1)
+
+
 class Continual(Section):
     """Update without forgetting: rows of earlier runs mixed in, and the old model as a teacher.
 

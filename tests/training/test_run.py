@@ -81,6 +81,35 @@ def test_from_rows_to_a_served_version(base: Path, tmp_path: Path) -> None:
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-4)
 
 
+def test_records_learn_from_table_models_to_a_served_version(base: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    rows = [
+        {"loan": random.choice(["none", "much"]), "money": int(random.integers(10, 99))}
+        for _ in range(150)
+    ]
+    labels = ["bad" if r["loan"] == "much" and r["money"] > 30 else "good" for r in rows]
+    lines = [
+        json.dumps({"record": {k: str(v) for k, v in row.items()}, "label": label})
+        for row, label in zip(rows, labels, strict=True)
+    ]
+    (tmp_path / "credit.jsonl").write_text("\n".join(lines))
+    wanted = with_changes(
+        recipe(base, tmp_path),
+        {
+            "recipe.kind": "risk",
+            "data.train": [str(tmp_path / "credit.jsonl")],
+            "data.columns": {"record": ["record"]},
+            "records.synthetic": 300,
+            "train.epochs": 3,
+            "gate.metric": "roc_auc",
+            "gate.at_least": 0.6,
+        },
+    )
+    passport = running.run(wanted, tiny.settings(tmp_path), Notes()).passport
+    assert passport.gate.passed, passport.gate
+    assert passport.metrics["test"]["roc_auc"].value > 0.6
+
+
 def test_the_same_recipe_again_is_the_same_version(base: Path, tmp_path: Path) -> None:
     settings = tiny.settings(tmp_path)
     wanted = recipe(base, tmp_path)

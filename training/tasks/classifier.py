@@ -17,7 +17,7 @@ from assistant.models.classifier import Classifier
 from assistant.models.heads import HeadSpec
 from assistant.models.tokens import Tokenized, probabilities
 from indexes.types import FloatArray
-from training import continual, pseudo
+from training import continual, pseudo, records
 from training.calibrating import rejection_threshold, sigmoid_temperature, softmax_temperature
 from training.data.rows import Kind, LabelledText, Row
 from training.fitting import example, make_model, predict, train_heads
@@ -33,6 +33,7 @@ KIND: Kind = "classify"
 METRIC = "accuracy"
 HEAD = "label"
 _SAMPLE = 64
+_TABLE_WEIGHT = 0.8
 
 
 def default_metric(recipe: Recipe) -> str:
@@ -88,7 +89,9 @@ def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
 
 
 def _examples(job: Job, head: HeadSpec, rows: Sequence[LabelledText]) -> list[Example]:
-    """Return training rows, with the old model's answers where the recipe asks for them."""
+    """Return training rows, with a teacher's answers where the recipe asks for them."""
+    if job.recipe.records.synthetic:
+        return _of_records(job, head, rows)
     items = tokenized(job, rows, head)
     found = [
         example(item, labels=target)
@@ -98,6 +101,22 @@ def _examples(job: Job, head: HeadSpec, rows: Sequence[LabelledText]) -> list[Ex
     if old is None:
         return found
     return [{**row, "teacher": own.tolist()} for row, own in zip(found, old, strict=True)]
+
+
+def _of_records(job: Job, head: HeadSpec, rows: Sequence[LabelledText]) -> list[Example]:
+    """Return rows and made-up records, each with what the table models say of it."""
+    own, texts, shares = records.taught(
+        rows, head.labels, job.recipe.records, job.recipe.recipe.seed
+    )
+    tokenizer = job.base.model_tokenizer(job.recipe.train.max_tokens, head.pooling)
+    random = np.random.default_rng(job.recipe.recipe.seed)
+    drawn = [int(random.choice(len(head.labels), p=share / share.sum())) for share in shares]
+    items = [*tokenized(job, rows, head), *tokenizer.texts(texts)]
+    labels = [*targets(head, rows), *drawn]
+    return [
+        example(item, labels=label, teacher=np.log(share).tolist())
+        for item, label, share in zip(items, labels, [*own, *shares], strict=True)
+    ]
 
 
 def valid_score(job: Job, trained: Trained) -> float:
@@ -218,7 +237,11 @@ def scores(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> 
     else:
         best = [head.labels[i] for i in logits.argmax(axis=1)]
         report = classification_report(
-            [row.labels[0] for row in rows], best, labels=head.labels, samples=0
+            [row.labels[0] for row in rows],
+            best,
+            labels=head.labels,
+            probabilities=probabilities(head, logits),
+            samples=0,
         )
     return {name: metric.value for name, metric in report.metrics.items()}
 
@@ -247,6 +270,8 @@ def calibrated(
 
 def _teaching(job: Job) -> Teaching:
     distil, continual = job.recipe.distil, job.recipe.continual
+    if job.recipe.records.synthetic:
+        return Teaching(_TABLE_WEIGHT, temperature=1.0)
     if distil.teacher:
         return Teaching(distil.alpha, distil.temperature)
     return Teaching(min(continual.distil, 1.0))
