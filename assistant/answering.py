@@ -10,10 +10,12 @@ from assistant.dialogue.policy import Policy
 from assistant.dialogue.rules import Rules
 from assistant.dialogue.weighing import Weighing
 from assistant.evidence_models import ServedEvidenceModels
+from assistant.intents import TenantIntents
 from assistant.knowledge import Knowledge
 from assistant.models.encoder import Encoder
 from assistant.models.trained import TrainedModels
 from assistant.settings import Settings
+from assistant.storage import Storage
 from indexes.analysis import Analyzer
 
 
@@ -23,12 +25,14 @@ class Answering:
     def __init__(
         self,
         settings: Settings,
+        storage: Storage,
         analyzer: Analyzer,
         tokenise: Callable[[str], frozenset[str]],
         trained: TrainedModels,
     ) -> None:
         """Open the reranker and the reader where the settings ask for them."""
         self._settings = settings
+        self._storage = storage
         self._rules = Rules.load(analyzer.simplify)
         self._calibrations = {parts: Calibration.load(parts) for parts in ALL_PARTS}
         self._policy = Policy(
@@ -51,6 +55,8 @@ class Answering:
             self._policy,
             self._rules,
             weighing=self.weighing,
+            intents=TenantIntents(self._storage, encoder),
+            intent_threshold=self._settings.intent_threshold,
             question_limit=self._settings.max_question_chars,
             handoff_contact=self._settings.handoff_contact,
             model_versions={

@@ -36,6 +36,7 @@ COMMANDS = {
     "train": ("train", "Train a model as a recipe says."),
     "collections": ("collections", "List, inspect and delete collections."),
     "documents": ("documents", "List and delete documents."),
+    "intents": ("intents", "Kinds of questions you name by examples: hand them over, or decline."),
     "models": ("models", "The registry of trained models: list, check, promote and roll back."),
     "doctor": ("doctor", "Check this installation."),
 }

@@ -23,6 +23,7 @@ from assistant.types import (
     FileResult,
     IngestProgress,
     IngestReport,
+    IntentMatch,
     Question,
     Scope,
 )
@@ -128,7 +129,9 @@ class Runtime:
 
         return self._part(
             "answering",
-            lambda: Answering(self.settings, self.analyzer, self.tokenise, self.trained),
+            lambda: Answering(
+                self.settings, self.storage, self.analyzer, self.tokenise, self.trained
+            ),
         )
 
     def _part(self, name: str, make: Callable[[], Part]) -> Part:
@@ -291,6 +294,14 @@ class Runtime:
         self._note_gaps(list(zip(questions, outcomes, strict=True)))
         return [o.answer for o in outcomes]
 
+    def match_intents(self, tenant: str, texts: Sequence[str]) -> list[IntentMatch]:
+        """Return the tenant's intent nearest to each text; nothing where it has none.
+
+        Raises ``InvalidInputError`` for an unusable text.
+        """
+        with self._answers.passing():
+            return self.dialogue.match_intents(tenant, texts)
+
     def stream(self, question: Question) -> Iterator[str | Answer]:
         """Yield the answer's text sentence by sentence, then the complete ``Answer``."""
         answer = self.answer(question)
@@ -302,7 +313,7 @@ class Runtime:
             [
                 (q.scope, o.standalone, o.answer.candidates, q.conversation_id or "")
                 for q, o in answered
-                if o.answer.kind in _GAPS
+                if o.answer.kind in _GAPS and not o.declined
             ]
         )
 

@@ -78,6 +78,13 @@ class Settings(BaseSettings):
         description="Have the reader mark the answer in the best passages, for a third more time; "
         "only where the reranker takes part.",
     )
+    intent_threshold: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="Probability from which a question is taken to have an intent of your own; "
+        "docs/intents.md says how often that is right.",
+    )
     queue_size: int = Field(
         default=256, ge=1, le=100_000, description="Encoding requests waiting at most."
     )

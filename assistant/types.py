@@ -251,3 +251,42 @@ class DocumentInfo:
     faq_entries: int
     tags: tuple[str, ...]
     created_at: str
+
+
+class IntentAction(StrEnum):
+    """What is done with a question of an intent."""
+
+    ANSWER = "answer"
+    """Answer as usual: the intent only keeps such questions from being taken for another one."""
+    HANDOFF = "handoff"
+    DECLINE = "decline"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A kind of question a tenant has named by examples.
+
+    Empty replies stand for the assistant's own words.
+    """
+
+    name: str
+    examples: tuple[str, ...]
+    action: IntentAction = IntentAction.ANSWER
+    reply_zh: str = ""
+    reply_en: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentMatch:
+    """The intent nearest to a question, and the probability that the question has it."""
+
+    intent: Intent
+    probability: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the match as plain values."""
+        return {
+            "intent": self.intent.name,
+            "probability": round(self.probability, 4),
+            "action": self.intent.action.value,
+        }

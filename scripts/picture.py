@@ -32,6 +32,7 @@ MEANING = {
     "switching": "",
     "answering": "",
     "evidence_models": "",
+    "intents": "",
     "dialogue": "retrieve, rerank, read, decide, cite",
     "ingest": "files into collections, report per file",
     "knowledge": "search over what a request may see",

@@ -9,11 +9,20 @@ from typing import Protocol, TypeVar
 
 from assistant.dialogue import replies
 from assistant.dialogue.followup import is_follow_up, is_fragment, rewrites
+from assistant.dialogue.intents import IntentSource
 from assistant.dialogue.normalise import normalise
 from assistant.dialogue.policy import Assessment, Decision, Policy, Understood
 from assistant.dialogue.rules import Rules
 from assistant.dialogue.weighing import Weighing
-from assistant.types import Answer, AnswerKind, Question, Retrieved, Scope
+from assistant.types import (
+    Answer,
+    AnswerKind,
+    IntentAction,
+    IntentMatch,
+    Question,
+    Retrieved,
+    Scope,
+)
 from indexes.language import detect_language
 from indexes.types import FloatArray, Language
 
@@ -41,10 +50,14 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer, and the question as it was understood (for the next follow-up)."""
+    """An answer, and the question as it was understood (for the next follow-up).
+
+    ``declined``: the tenant wants such questions left unanswered, so nothing is missing.
+    """
 
     answer: Answer
     standalone: str
+    declined: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +72,7 @@ class _Pending:
     decided: Decision | None = None
     standalone: str = ""
     empty: bool = False
+    declined: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,16 +87,21 @@ class Dialogue:
         rules: Rules,
         *,
         weighing: Weighing | None = None,
+        intents: IntentSource | None = None,
+        intent_threshold: float = 0.7,
         question_limit: int,
         handoff_contact: str,
         model_versions: Mapping[str, str],
     ) -> None:
-        """``weighing``: what models that read the evidence make of it; None leaves them out."""
+        """``weighing``: what models that read the evidence make of it; None leaves them out.
+        ``intents`` that tenants have named are acted on from ``intent_threshold`` on."""
         self._encoder = encoder
         self._evidence = evidence
         self._policy = policy
         self._rules = rules
         self._weighing = weighing
+        self._intents = intents
+        self._intent_threshold = intent_threshold
         self._limit = question_limit
         self._contact = handoff_contact
         self._versions = dict(model_versions)
@@ -97,18 +116,71 @@ class Dialogue:
         clock.lap("understand")
         open_ = [p for p in pending if p.decided is None]
         if open_:
-            texts = [r for p in open_ for r in p.readings]
-            vectors = self._encoder.encode_queries(texts)
-            clock.lap("encode")
-            owners = [p for p in open_ for _ in p.readings]
-            found = self._search(owners, texts, vectors)
-            clock.lap("retrieve")
-            languages = [p.language for p in owners]
-            read = [Understood(*one) for one in zip(texts, languages, vectors, strict=True)]
-            self._decide(open_, read, self._weigh(owners, read, found, clock))
-            clock.lap("decide")
+            self._answer_open(open_, clock)
         timings = clock.timings()
-        return [Outcome(self._finish(p, timings), p.standalone) for p in pending]
+        return [Outcome(self._finish(p, timings), p.standalone, p.declined) for p in pending]
+
+    def match_intents(self, tenant: str, texts: Sequence[str]) -> list[IntentMatch]:
+        """Return the tenant's intent nearest to each text; nothing where it has none.
+
+        Raises ``InvalidInputError`` for an unusable text.
+        """
+        matcher = self._intents.matcher(tenant) if self._intents else None
+        if matcher is None or not texts:
+            return []
+        clean = [normalise(text, self._limit) for text in texts]
+        return matcher.match(self._encoder.encode_queries(clean))
+
+    def _answer_open(self, open_: Sequence[_Pending], clock: _Clock) -> None:
+        """Decide the questions that no rule has decided."""
+        texts = [r for p in open_ for r in p.readings]
+        vectors = self._encoder.encode_queries(texts)
+        clock.lap("encode")
+        owners = [p for p in open_ for _ in p.readings]
+        if self._intents is not None:
+            self._act_on_intents(owners, vectors, self._intents)
+            clock.lap("intents")
+            left = [i for i, p in enumerate(owners) if p.decided is None]
+            if not left:
+                return
+            open_ = [p for p in open_ if p.decided is None]
+            owners, texts, vectors = (
+                [owners[i] for i in left],
+                [texts[i] for i in left],
+                vectors[left],
+            )
+        found = self._search(owners, texts, vectors)
+        clock.lap("retrieve")
+        languages = [p.language for p in owners]
+        read = [Understood(*one) for one in zip(texts, languages, vectors, strict=True)]
+        self._decide(open_, read, self._weigh(owners, read, found, clock))
+        clock.lap("decide")
+
+    def _act_on_intents(
+        self, owners: Sequence[_Pending], vectors: FloatArray, intents: IntentSource
+    ) -> None:
+        """Decide the questions whose intent the tenant hands over or declines."""
+        for tenant, rows in _rows_by([p.question.scope.tenant for p in owners]):
+            matcher = intents.matcher(tenant)
+            if matcher is None:
+                continue
+            for i, match in zip(rows, matcher.match(vectors[rows]), strict=True):
+                pending = owners[i]
+                sure = match.probability >= self._intent_threshold
+                if sure and pending.decided is None:
+                    pending.decided = self._by_intent(match, pending.language)
+                    declined = match.intent.action is IntentAction.DECLINE
+                    pending.declined = pending.decided is not None and declined
+
+    def _by_intent(self, match: IntentMatch, language: Language) -> Decision | None:
+        intent = match.intent
+        own = intent.reply_zh if language == "zh" else intent.reply_en
+        if intent.action is IntentAction.HANDOFF:
+            reply = own or self._rules.handoff_reply(language, self._contact)
+            return Decision(AnswerKind.HANDOFF, match.probability, reply)
+        if intent.action is IntentAction.DECLINE:
+            return Decision(AnswerKind.ABSTAIN, match.probability, own or replies.decline(language))
+        return None
 
     def _understand(self, question: Question) -> _Pending:
         text = normalise(question.text, self._limit)

@@ -14,6 +14,11 @@ _ABSTAIN = Reply(
     "I couldn't find a reliable answer to this in our documents, and I'd rather not guess. "
     'Try other words, or say "talk to a person" and a colleague will help.',
 )
+_DECLINE = Reply(
+    "抱歉，这类问题我不便回答。需要的话，请回复“转人工”，由同事为您处理。",
+    "I'm afraid I can't help with questions of this kind. If you need to, say "
+    '"talk to a person" and a colleague will help.',
+)
 _EMPTY = Reply(
     "这个知识库还没有资料。请先上传文档或常见问题。",
     "This collection has no documents yet. Add documents or an FAQ first.",
@@ -29,6 +34,11 @@ def clarify(language: Language, candidates: Sequence[Candidate]) -> str:
 def abstain(language: Language) -> str:
     """Return the admission that no reliable answer was found."""
     return _ABSTAIN.in_language(language)
+
+
+def decline(language: Language) -> str:
+    """Return the refusal of a question that the tenant does not want answered."""
+    return _DECLINE.in_language(language)
 
 
 def empty_collection(language: Language) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from assistant.errors import StorageError
 from assistant.storage.engine import Database, sqlite_path
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision this version knows; a test holds it against the migrations."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -240,3 +240,18 @@ class KnowledgeGapRow(Base):
     question: Mapped[str] = mapped_column(Text)
     candidates: Mapped[list[Any]]
     created_at: Mapped[str] = mapped_column(String(32))
+
+
+class IntentRow(Base):
+    """An intent of a tenant. One that is replaced is a new row: ids tell whether any changed."""
+
+    __tablename__ = "intents"
+    __table_args__ = (UniqueConstraint("tenant", "name"), NEVER_REUSED)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(16))
+    examples: Mapped[list[Any]]
+    reply_zh: Mapped[str] = mapped_column(Text)
+    reply_en: Mapped[str] = mapped_column(Text)

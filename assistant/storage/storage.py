@@ -9,6 +9,7 @@ from assistant.storage.catalog import Catalog
 from assistant.storage.conversations import Conversations
 from assistant.storage.engine import Database, parse_url
 from assistant.storage.gaps import KnowledgeGaps
+from assistant.storage.intents import Intents
 from assistant.storage.migrate import migrate
 from assistant.storage.passages import Passages
 from assistant.storage.writing import Writer
@@ -34,6 +35,7 @@ class Storage:
         self.passages = Passages(self._database)
         self.conversations = Conversations(self._database)
         self.gaps = KnowledgeGaps(self._database)
+        self.intents = Intents(self._database)
 
     @classmethod
     def open(cls, settings: Settings) -> Storage:

@@ -18,6 +18,7 @@ from assistant.web import problems, schemas
 from assistant.web.chat import chat_router
 from assistant.web.conversations import conversations_router
 from assistant.web.documents import collections_router, documents_router
+from assistant.web.intents import intents_router
 from assistant.web.models import models_router
 from assistant.web.page import Page
 from assistant.web.security import (
@@ -46,6 +47,7 @@ _TAGS = [
     {"name": "collections", "description": "Separate bodies of knowledge."},
     {"name": "documents", "description": "Files to answer from, and their text as evidence."},
     {"name": "conversations", "description": "What was asked and answered, and judgements of it."},
+    {"name": "intents", "description": "Kinds of questions to hand over or decline."},
     {"name": "models", "description": "Classify texts, find entities; the versions in use."},
     {"name": "service", "description": "Is it up?"},
 ]
@@ -98,6 +100,7 @@ def create_app(runtime: Runtime, *, page: bool = True) -> FastAPI:
     api.include_router(collections_router(runtime))
     api.include_router(documents_router(runtime, max_file_mb))
     api.include_router(conversations_router(runtime))
+    api.include_router(intents_router(runtime))
     api.include_router(models_router(runtime))
     app.include_router(api)
     _add_health(app, runtime)

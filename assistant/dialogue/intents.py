@@ -1,0 +1,122 @@
+"""Which of a tenant's intents a question has: the nearest prototype, with a calibrated probability.
+
+A prototype is the mean direction of an intent's examples (Snell et al. 2017, arXiv:1703.05175), so
+five examples and no training make an intent, in every language the encoder knows. A cosine says
+little by itself: it is judged beside what the intent's own examples reach when each is left out,
+beside the next intent, and beside how near the tenant's usual questions come. A logistic
+regression over the three, fitted by ``python -m training.calibration.intents``, gives the
+probability; it is the out-of-scope test as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Protocol
+
+import numpy as np
+
+from assistant.models.prototypes import prototypes, unit
+from assistant.types import Intent, IntentMatch
+from indexes.types import FloatArray
+
+FEATURES = ("deviation", "closeness", "lead")
+_LEAST_SPREAD = 1e-3
+
+
+class IntentSource(Protocol):
+    """Knows the intents of each tenant."""
+
+    def matcher(self, tenant: str) -> Matcher | None:
+        """Return what tells the tenant's intents apart, None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentCalibrator:
+    """Logistic weights over ``FEATURES``; ``version`` names the fit, ``encoder`` whose vectors it
+    was fitted on."""
+
+    version: str
+    encoder: str
+    weights: tuple[float, ...]
+    bias: float
+
+    @classmethod
+    def load(cls) -> IntentCalibrator:
+        """Read the packaged fit."""
+        text = files("assistant.dialogue").joinpath("intents.json").read_text("utf-8")
+        data: Mapping[str, Any] = json.loads(text)
+        if tuple(data["features"]) != FEATURES:
+            raise ValueError(f"the fit has features {data['features']}, expected {FEATURES}")
+        return cls(data["version"], data["encoder"], tuple(data["weights"]), data["bias"])
+
+    def probability(self, values: Sequence[float]) -> float:
+        """Return the probability in [0, 1] for values of ``FEATURES``."""
+        z = self.bias + sum(w * v for w, v in zip(self.weights, values, strict=True))
+        return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, z))))
+
+
+class Space:
+    """Prototypes of labels, among questions of other things."""
+
+    def __init__(self, examples: Sequence[FloatArray], usual: FloatArray) -> None:
+        """``examples``: of each label unit vectors (n >= 2, dim); ``usual``: unit vectors (m, dim)
+        of questions of any kind, m >= 2."""
+        found = prototypes(dict(zip(map(str, range(len(examples))), examples, strict=True)))
+        self._prototypes = found.vectors
+        among = usual @ self._prototypes.T
+        self._mean = among.mean(axis=0)
+        self._spread = np.maximum(among.std(axis=0), _LEAST_SPREAD)
+        self._own = np.array([_left_out(vectors) for vectors in examples])
+
+    def nearest(self, vectors: FloatArray) -> list[tuple[int, tuple[float, ...]]]:
+        """Return the place of the nearest label of each vector (n, dim), with its features."""
+        near = vectors @ self._prototypes.T
+        best = near.argmax(axis=1)
+        rows = np.arange(len(near))
+        own = near[rows, best]
+        rival = np.partition(near, -2, axis=1)[:, -2] if near.shape[1] > 1 else self._mean[best]
+        values = (
+            (own - self._mean[best]) / self._spread[best],
+            own - self._own[best],
+            own - rival,
+        )
+        return [(int(best[i]), tuple(float(feature[i]) for feature in values)) for i in rows]
+
+
+def _left_out(vectors: FloatArray) -> float:
+    """How near examples come to the prototype of the others, on average."""
+    others = unit(vectors.sum(axis=0) - vectors)
+    return float((others * vectors).sum(axis=1).mean())
+
+
+class Matcher:
+    """Tells the intents of one tenant apart. Immutable."""
+
+    def __init__(
+        self,
+        intents: Sequence[Intent],
+        examples: Sequence[FloatArray],
+        usual: FloatArray,
+        calibrator: IntentCalibrator,
+    ) -> None:
+        """``examples``: of each intent unit vectors (n, dim); ``usual``: of other questions."""
+        self._intents = tuple(intents)
+        self._space = Space(examples, usual)
+        self._calibrator = calibrator
+
+    def match(self, vectors: FloatArray) -> list[IntentMatch]:
+        """Return the nearest intent of each question's unit vector (n, dim)."""
+        return [
+            IntentMatch(self._intents[place], self._calibrator.probability(values))
+            for place, values in self._space.nearest(vectors)
+        ]
+
+
+def general_questions() -> list[str]:
+    """Questions of daily life in both languages, for tenants without an FAQ."""
+    text = files("assistant.dialogue").joinpath("general_questions.txt").read_text("utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,0 +1,62 @@
+"""The intents of tenants, ready to match: examples encoded, beside the tenant's usual questions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from assistant.dialogue.intents import IntentCalibrator, Matcher, general_questions
+from assistant.models.encoder import Encoder
+from assistant.storage import Storage
+from indexes.types import FloatArray
+
+_USUAL = 300
+_ENOUGH = 20
+"""A smaller FAQ says too little of what a tenant's customers usually ask."""
+
+
+class TenantIntents:
+    """Matchers for one encoder, made when first asked for and again after a change. Thread-safe."""
+
+    def __init__(self, storage: Storage, encoder: Encoder) -> None:
+        self._storage = storage
+        self._encoder = encoder
+        self._calibrator = IntentCalibrator.load()
+        self._lock = threading.Lock()
+        self._made: dict[str, tuple[tuple[int, ...], Matcher]] = {}
+        self._vectors: dict[str, FloatArray] = {}
+
+    def matcher(self, tenant: str) -> Matcher | None:
+        """Return what tells the tenant's intents apart, None where it has none."""
+        state = self._storage.intents.state(tenant)
+        if not state[0]:
+            return None
+        made = self._made.get(tenant)
+        if made is None or made[0] != state:
+            with self._lock:
+                made = self._made[tenant] = (state, self._make(tenant))
+        return made[1]
+
+    def _make(self, tenant: str) -> Matcher:
+        intents = self._storage.intents.of(tenant)
+        wanted = [text for intent in intents for text in intent.examples]
+        usual = self._storage.intents.usual_questions(
+            tenant, self._encoder.fingerprint, self._encoder.dim, _USUAL
+        )
+        general = general_questions() if len(usual) < _ENOUGH else []
+        self._encode([*wanted, *general])
+        if general:
+            usual = np.concatenate([usual, self._stacked(general)])
+        examples = [self._stacked(intent.examples) for intent in intents]
+        return Matcher(intents, examples, usual, self._calibrator)
+
+    def _stacked(self, texts: Sequence[str]) -> FloatArray:
+        return np.stack([self._vectors[text] for text in texts])
+
+    def _encode(self, texts: Sequence[str]) -> None:
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            vectors = self._encoder.encode_queries(new)
+            self._vectors.update(zip(new, vectors, strict=True))

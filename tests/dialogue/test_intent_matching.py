@@ -1,0 +1,75 @@
+"""Intents named by examples: the features by hand, and what a calibrated match does to answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from assistant.dialogue.intents import FEATURES, IntentCalibrator, Matcher, Space, general_questions
+from assistant.types import Intent
+from indexes.types import FloatArray
+
+
+def unit_rows(*rows: list[float]) -> FloatArray:
+    vectors = np.array(rows, dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+USUAL = unit_rows([0, 0, 1], [0.1, 0, 1], [0, 0.2, 1], [0.3, 0.3, 1])
+CARD = unit_rows([1, 0.1, 0], [1, 0, 0.1], [1, 0.1, 0.1])
+LOAN = unit_rows([0, 1, 0.1], [0.1, 1, 0], [0, 1, 0.2])
+
+
+def by_hand(question: FloatArray, own: FloatArray, other: FloatArray) -> tuple[float, float, float]:
+    """The three features, written out one example at a time."""
+
+    def mean(vectors: FloatArray) -> FloatArray:
+        total = np.sum(vectors, axis=0)
+        return total / np.linalg.norm(total)
+
+    near = float(question @ mean(own))
+    usual = [float(one @ mean(own)) for one in USUAL]
+    left_out = [
+        float(own[i] @ mean(np.delete(own, i, axis=0))) for i in range(len(own))
+    ]  # fmt: skip
+    return (
+        (near - np.mean(usual)) / np.std(usual),
+        near - np.mean(left_out),
+        near - float(question @ mean(other)),
+    )
+
+
+def test_features_are_those_written_out_by_hand() -> None:
+    question = unit_rows([1, 0.3, 0.2])
+    ((place, values),) = Space([LOAN, CARD], USUAL).nearest(question)
+    assert place == 1
+    np.testing.assert_allclose(values, by_hand(question[0], CARD, LOAN), rtol=1e-4)
+
+
+def test_a_single_intent_leads_what_is_usually_asked() -> None:
+    question = unit_rows([1, 0.3, 0.2])
+    ((_, (_, _, lead)),) = Space([CARD], USUAL).nearest(question)
+    mean = CARD.sum(axis=0) / np.linalg.norm(CARD.sum(axis=0))
+    assert lead == pytest.approx(float(question[0] @ mean) - float((USUAL @ mean).mean()), abs=1e-5)
+
+
+def test_the_nearest_intent_is_given_with_its_probability() -> None:
+    intents = [Intent("card", ("a", "b", "c")), Intent("loan", ("d", "e", "f"))]
+    matcher = Matcher(intents, [CARD, LOAN], USUAL, IntentCalibrator("v", "e", (1.0, 5.0, 5.0), 0))
+    near, far = matcher.match(unit_rows([1, 0.1, 0.1], [0.2, 0.1, 1]))
+    assert near.intent.name == "card"
+    assert 0 <= far.probability < 0.5 < near.probability <= 1
+
+
+def test_the_packaged_fit_trusts_what_is_near_and_clear() -> None:
+    fit = IntentCalibrator.load()
+    assert len(fit.weights) == len(FEATURES)
+    assert all(weight > 0 for weight in fit.weights)
+    assert fit.probability((4.0, 0.02, 0.05)) > 0.8 > 0.3 > fit.probability((0.5, -0.05, 0.0))
+
+
+def test_general_questions_are_of_both_languages() -> None:
+    found = general_questions()
+    chinese = [text for text in found if any("一" <= letter <= "鿿" for letter in text)]
+    assert len(found) == len(set(found))
+    assert len(chinese) * 2 == len(found) >= 60
