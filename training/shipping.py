@@ -1,10 +1,10 @@
 """Put a trained model among those that come with the product.
 
-``python -m training.shipping RECIPE [--set key=value ...]`` runs the recipe (or goes on, or takes
-its finished version), shrinks what it changed to factors of ``--rank`` with 8 bits a number,
-builds the served int8 model from that very file, measures it again on validation and test rows,
-and writes adapter, passport and card to ``shipped/TASK/NAME/``. Nothing is written where the
-recipe's gate does not pass.
+``python -m training.shipping RECIPE [--blend SHARE] [--set key=value ...]`` runs the recipe (or
+goes on, or takes its finished version), shrinks what it changed to factors of ``--rank`` with 8
+bits a number, builds the served int8 model from that very file, measures it again on validation and
+test rows, and writes adapter, passport and card to ``shipped/TASK/NAME/``. Nothing is written where
+the recipe's gate does not pass.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from training.run import (
     run_folder,
     switch_off_telemetry,
 )
-from training.shrinking import shrunk
+from training.shrinking import blended, shrunk
 from training.tasks import task_module
 
 MAX_MEGABYTES = 12.0
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rank", type=int, default=RANK)
+    parser.add_argument("--blend", type=float, default=1.0, help="tuned share beside the base")
     parser.add_argument("--number", type=int, help="ship this version that the recipe has made")
     parser.add_argument("--into", type=Path, default=SHIPPED)
     given = parser.parse_args(arguments)
@@ -64,7 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recipe = read_recipe(given.recipe, given.changes)
         folder = ship(
-            recipe, Settings(), Silent(), given.into, rank=given.rank, number=given.number
+            recipe,
+            Settings(),
+            Silent(),
+            given.into,
+            rank=given.rank,
+            blend=given.blend,
+            number=given.number,
         )
     except AssistantError as error:
         sys.stderr.write(f"{error}\n")
@@ -80,15 +87,20 @@ def ship(
     into: Path = SHIPPED,
     *,
     rank: int = RANK,
+    blend: float = 1.0,
     number: int | None = None,
 ) -> Path:
     """Write the shipped form of what the recipe makes, and return its folder.
 
-    ``number`` takes a version it has made before, in place of running it.
+    ``number`` takes a version it has made before, in place of running it. ``blend`` below 1 ships
+    weights between the base's and the tuned ones (``training.shrinking.blended``).
 
-    Raises InvalidInputError when the file would be too large or its measured gate fails, and what
-    ``training.run.run`` raises; what was shipped before is then left as it is.
+    Raises InvalidInputError when ``blend`` is not in (0, 1], the file would be too large or its
+    measured gate fails, and what ``training.run.run`` raises; what was shipped before is then left
+    as it is.
     """
+    if not 0 < blend <= 1:
+        raise InvalidInputError(f"--blend is {blend:g}; give the tuned share, above 0, at most 1.")
     switch_off_telemetry()
     if number is None:
         version = run(recipe, settings, reporter).version
@@ -97,7 +109,8 @@ def ship(
         version = store.version(recipe.registry_task, recipe.recipe.name, number)
     job = make_job(recipe, settings, reporter, run_folder(recipe, settings, SHARED_TENANT))
     whole = read_tuned(version.folder / TUNED_FILE)
-    tuned = shrunk(whole, job.base.original.weights, rank)
+    base = job.base.original.weights
+    tuned = shrunk(blended(whole, base, blend), base, rank)
     if not tuned.scales:  # of a version made before they were kept
         tuned = with_scales(tuned, job.base.original, ())
     target = into / version.task / version.name
@@ -107,7 +120,7 @@ def ship(
         save_tuned(tuned, part / TUNED_FILE, compact=True)
         (part / TUNED_FILE).chmod(0o644)
         _check_size(part / TUNED_FILE)
-        passport = judged_again(job, version.passport(), part, rank)
+        passport = judged_again(job, version.passport(), part, _treatment(rank, blend))
         if not passport.gate.passed:
             raise InvalidInputError(f"{version.ref} is not shipped: {passport.gate.verdict()}.")
         shutil.rmtree(part / "int8")
@@ -120,7 +133,7 @@ def ship(
     return target
 
 
-def judged_again(job: Job, before: Passport, folder: Path, rank: int) -> Passport:
+def judged_again(job: Job, before: Passport, folder: Path, treatment: Sequence[str]) -> Passport:
     """Build the int8 model of ``folder`` and return the passport with what that one reaches."""
     module = task_module(job.recipe.recipe.task)
     build_tuned(read_tuned(folder / TUNED_FILE), job.base.original, folder / "int8")
@@ -137,10 +150,18 @@ def judged_again(job: Job, before: Passport, folder: Path, rank: int) -> Passpor
         size_bytes=(folder / "int8" / MODEL_FILE).stat().st_size,
         notes=(
             *(note for note in before.notes if not note.startswith("![")),
-            f"what tuning changed is kept as factors of rank {rank} with 8 bits a number",
+            *treatment,
         ),
         shipped=True,
     )
+
+
+def _treatment(rank: int, blend: float) -> tuple[str, ...]:
+    """What was done to the weights after training, for the passport."""
+    kept = f"what tuning changed is kept as factors of rank {rank} with 8 bits a number"
+    if blend == 1:
+        return (kept,)
+    return (f"weights are {blend:g} of the tuned and {1 - blend:g} of the base (WiSE-FT)", kept)
 
 
 def without_places(values: Any) -> Any:

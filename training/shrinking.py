@@ -17,6 +17,28 @@ from assistant.models.build.weights import EncoderWeights
 from indexes.types import FloatArray
 
 
+def blended(tuned: TunedWeights, base: EncoderWeights, share: float) -> TunedWeights:
+    """Return weights between base (``share`` 0) and ``tuned`` (1): WiSE-FT (Wortsman et al. 2022,
+    arXiv:2109.01903), which keeps more of what the base knew beside what tuning taught.
+
+    New tensors, such as heads, stay as they are; so does everything at share 1.
+    """
+    if share == 1:
+        return tuned
+    known = keep_layers(base, tuned.layers) if tuned.layers else base
+    tensors: dict[str, FloatArray] = {}
+    for name, value in tuned.tensors.items():
+        before = known.tensors.get(name)
+        if name.endswith(LORA_B):
+            tensors[name] = value * np.float32(share)
+        else:
+            tensors[name] = (
+                value if before is None else before + np.float32(share) * (value - before)
+            )
+    # Outlier factors belong to the weights they were found on.
+    return replace(tuned, tensors=tensors, scales={})
+
+
 def shrunk(tuned: TunedWeights, base: EncoderWeights, rank: int) -> TunedWeights:
     """Return ``tuned`` with every replaced matrix of a layer as two factors of ``rank`` at most.
 

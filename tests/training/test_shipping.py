@@ -18,7 +18,7 @@ from assistant.models.shipped import install, shipped_models
 from training import shipping
 from training.recipe import Recipe
 from training.reporting import Silent
-from training.shrinking import factors, shrunk
+from training.shrinking import blended, factors, shrunk
 
 
 def recipe(folder: Path, **changes: object) -> Recipe:
@@ -91,3 +91,25 @@ def test_a_shrunk_student_keeps_its_layers() -> None:
     np.testing.assert_allclose(merged, changed, atol=1e-5)
     # Factors that would take more room than the matrix are not made.
     assert shrunk(tuned, base, 64).tensors.keys() == tuned.tensors.keys()
+
+
+def test_a_blend_lies_between_the_base_and_what_was_tuned() -> None:
+    base = tiny.weights(3)
+    random = np.random.default_rng(1)
+    name = "l0.q.w"
+    change = random.normal(size=base.tensors[name].shape).astype(np.float32)
+    head = random.normal(size=(2, 32)).astype(np.float32)
+    factor = random.normal(size=(32, 4)).astype(np.float32)
+    tensors = {name: base.tensors[name] + change, "head.x.out.w": head, "l1.q.lora_b": factor}
+    tuned = TunedWeights("t", "intent", "b", "0" * 64, 48, "", "", "MIT", (), tensors)
+    half = blended(tuned, base, 0.5)
+    np.testing.assert_allclose(half.tensors[name], base.tensors[name] + change / 2, atol=1e-6)
+    np.testing.assert_array_equal(half.tensors["head.x.out.w"], head)
+    np.testing.assert_allclose(half.tensors["l1.q.lora_b"], factor / 2, atol=1e-6)
+    assert blended(tuned, base, 1) is tuned
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_a_blend_that_is_no_share_is_refused(tmp_path: Path, share: float) -> None:
+    with pytest.raises(InvalidInputError, match="--blend is"):
+        shipping.ship(None, None, Silent(), tmp_path, blend=share)  # type: ignore[arg-type]
