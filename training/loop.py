@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from assistant.errors import InvalidInputError, StorageError
 from assistant.models.loading import available_cores
@@ -31,6 +30,10 @@ from training.sections import Train
 from training.tuning import HEAD_RATE, LEARNING_RATES, counts
 
 WEIGHTS = "trainable.safetensors"
+_WHOLE = (WEIGHTS, "trainer_state.json")
+"""What a checkpoint has that was written to its end, the state last."""
+_UNWRITTEN = "inline_container.cc"
+"""Where torch fails on a full disk; it says so by a RuntimeError."""
 KEEP_SECONDS = 600.0
 """A run that is ended loses at most what it did in this time."""
 Example: TypeAlias = Mapping[str, Any]
@@ -113,7 +116,9 @@ def fit(
     started = time.perf_counter()
     try:
         trainer.train(resume_from_checkpoint=_resumable(folder))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _UNWRITTEN not in str(error):
+            raise
         raise StorageError(
             f"Training stopped: {folder} cannot be written ({error}). Free some space and run the "
             "same recipe again; it goes on from the last checkpoint."
@@ -330,6 +335,7 @@ def _without(trainer: Trainer, name: str) -> None:
 def _resumable(folder: Path) -> str | None:
     """Return the last checkpoint that was written to its end."""
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-    last: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None  # type: ignore[no-untyped-call]
-    whole = last is not None and (Path(last) / WEIGHTS).is_file()
-    return last if whole and (Path(last or "") / "trainer_state.json").is_file() else None
+    found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[-1].isdigit()]
+    whole = [path for path in found if all((path / name).is_file() for name in _WHOLE)]
+    last = max(whole, key=lambda path: int(path.name.split("-")[-1]), default=None)
+    return str(last) if last else None

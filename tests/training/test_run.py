@@ -154,6 +154,12 @@ def test_a_killed_run_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
     assert ModelStore.of(tiny.settings(tmp_path)).versions("intent", "tiny") == []
+    # A disk that is full half way through a checkpoint leaves such a one.
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    torn = folder / f"checkpoint-{max(int(path.name.split('-')[1]) for path in whole) + 1}"
+    torn.mkdir(exist_ok=True)
+    (torn / loop.WEIGHTS).write_bytes(b"half of it")
+    (torn / "trainer_state.json").unlink(missing_ok=True)
     notes = Notes()
     outcome = running.run(wanted, tiny.settings(tmp_path), notes)
     assert notes.steps[0][0] > 1, "it began at its checkpoint, not anew"

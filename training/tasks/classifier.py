@@ -15,6 +15,7 @@ from assistant.errors import InvalidInputError
 from assistant.evaluation import classification_report, multilabel_report
 from assistant.models.classifier import Classifier
 from assistant.models.heads import HeadSpec
+from assistant.models.plain import unshouted
 from assistant.models.tokens import Tokenized, probabilities
 from indexes.types import FloatArray
 from training import continual, pseudo, records
@@ -83,7 +84,15 @@ def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
         examples,
         validate=(lambda fitted: scores(head, logits(fitted), valid)) if valid else None,
         metric=job.recipe.gate.metric or default_metric(job.recipe),
-        finish=lambda fitted: [calibrated(head, logits(fitted), valid, head_section(job))],
+        finish=lambda fitted: [
+            calibrated(
+                head,
+                logits(fitted),
+                valid,
+                head_section(job),
+                calibrate=not job.recipe.records.synthetic,
+            )
+        ],
         sample=[row.text for row in (valid or rows)[:_SAMPLE]],
     )
 
@@ -210,7 +219,7 @@ def labelled(rows: Sequence[Row]) -> list[LabelledText]:
 def tokenized(job: Job, rows: Sequence[LabelledText], head: HeadSpec) -> list[Tokenized]:
     """Return the rows' texts as they will be served."""
     tokenizer = job.base.model_tokenizer(job.recipe.train.max_tokens, head.pooling)
-    return tokenizer.texts([row.text for row in rows])
+    return tokenizer.texts([unshouted(row.text) for row in rows])
 
 
 def targets(head: HeadSpec, rows: Sequence[LabelledText]) -> list[object]:
@@ -247,9 +256,18 @@ def scores(head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText]) -> 
 
 
 def calibrated(
-    head: HeadSpec, logits: FloatArray, rows: Sequence[LabelledText], section: Head
+    head: HeadSpec,
+    logits: FloatArray,
+    rows: Sequence[LabelledText],
+    section: Head,
+    *,
+    calibrate: bool = True,
 ) -> HeadSpec:
-    """Return the head with temperature, and what it rejects, set on rows it was not trained on."""
+    """Return the head with temperature, and what it rejects, set on rows it was not trained on.
+
+    ``calibrate`` False leaves the temperature: the probabilities are a teacher's, which say more
+    than a handful of validation rows.
+    """
     places = {label: place for place, label in enumerate(head.labels)}
     known = [i for i, row in enumerate(rows) if set(row.labels) <= set(places)]
     if not known:
@@ -259,7 +277,8 @@ def calibrated(
         truth = np.array(targets(head, [rows[i] for i in known]), dtype=np.float32)
         return replace(head, temperature=sigmoid_temperature(own, truth))
     labels: NDArray[np.int64] = np.array([places[rows[i].labels[0]] for i in known])
-    head = replace(head, temperature=softmax_temperature(own, labels))
+    if calibrate:
+        head = replace(head, temperature=softmax_temperature(own, labels))
     if not head.reject_label or section.reject_below:
         return head
     shares = probabilities(head, own)
