@@ -9,6 +9,7 @@ import numpy as np
 
 from assistant.models.headed import HeadedModel, Served
 from assistant.models.heads import HeadSpec
+from assistant.models.plain import unshouted
 from assistant.models.session import Outputs
 from assistant.models.tokens import probabilities
 from indexes.types import FloatArray
@@ -56,7 +57,8 @@ class Classifier(Served):
         return {head.name: predictions(head, outputs) for head in heads}
 
     def _outputs(self, texts: Sequence[str]) -> list[Outputs]:
-        return self.model.run([item.tokens for item in self.model.tokenizer.texts(texts)])
+        plain = [unshouted(text) for text in texts]
+        return self.model.run([item.tokens for item in self.model.tokenizer.texts(plain)])
 
 
 def predictions(head: HeadSpec, outputs: Sequence[Outputs]) -> list[Prediction]:
