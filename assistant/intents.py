@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assistant.dialogue.intents import IntentCalibrator, Matcher, general_questions
+from assistant.dialogue.intents import IntentCalibrator, Matcher
 from assistant.models.encoder import Encoder
+from assistant.models.unlike import general_questions
 from assistant.storage import Storage
 from indexes.types import FloatArray
 
@@ -45,7 +46,7 @@ class TenantIntents:
         usual = self._storage.intents.usual_questions(
             tenant, self._encoder.fingerprint, self._encoder.dim, _USUAL
         )
-        general = general_questions() if len(usual) < _ENOUGH else []
+        general = general_questions() if len(usual) < _ENOUGH else ()
         self._encode([*wanted, *general])
         if general:
             usual = np.concatenate([usual, self._stacked(general)])

@@ -19,6 +19,7 @@ from assistant.settings import Settings
 from assistant.storage import Storage, valid_scope
 from assistant.storage.values import CollectionRef, IndexName
 from assistant.types import DEFAULT_COLLECTION, ChunkHit, FaqHit, Retrieved, Scope
+from indexes.fusion import COSINE_FLOOR
 from indexes.search import HybridIndex
 from indexes.types import FloatArray
 
@@ -38,13 +39,23 @@ class Knowledge:
     by a background thread.
     """
 
-    def __init__(self, storage: Storage, settings: Settings, *, encoder: str, dim: int) -> None:
-        """``encoder`` is the fingerprint, ``dim`` the vector size of the encoder in use."""
+    def __init__(
+        self,
+        storage: Storage,
+        settings: Settings,
+        *,
+        encoder: str,
+        dim: int,
+        cosine_floor: float = COSINE_FLOOR,
+    ) -> None:
+        """``encoder`` is the fingerprint, ``dim`` the vector size of the encoder in use, and
+        ``cosine_floor`` the cosine it gives unrelated texts."""
         self._catalog = storage.catalog
         self._passages = storage.passages
         self._root = settings.indexes_dir
         self._encoder = encoder
         self._dim = dim
+        self._floor = cosine_floor
         self._evidence = Evidence(storage.passages)
         self._live: dict[tuple[str, str], LiveCollection] = {}
         self._lock = threading.Lock()
@@ -133,6 +144,7 @@ class Knowledge:
                     self._evidence,
                     encoder=self._encoder,
                     dim=self._dim,
+                    cosine_floor=self._floor,
                 )
                 self._live[key] = live
             return live

@@ -40,6 +40,7 @@ class LiveCollection:
         *,
         encoder: str,
         dim: int,
+        cosine_floor: float,
     ) -> None:
         self.collection = collection
         self._root = root
@@ -47,6 +48,7 @@ class LiveCollection:
         self._evidence = evidence
         self._encoder = encoder
         self._dim = dim
+        self._floor = cosine_floor
         self._lock = threading.Lock()
         self._version: int | None = None
         self._indexes: dict[IndexName, HybridIndex] = {}
@@ -115,9 +117,8 @@ class LiveCollection:
             )
 
     def _open(self, name: IndexName, feed: Feed) -> HybridIndex:
-        root = self._root / name
         try:
-            index = HybridIndex.open(root, dim=self._dim, encoder=self._encoder)
+            index = self._on_disk(name)
             item, deletion = feed.high_water(name)
             if index.last_item_id <= item and index.last_deletion_id <= deletion:
                 return index
@@ -125,13 +126,20 @@ class LiveCollection:
         except (IndexCorruptError, OSError) as error:
             reason = str(error)
         _log.warning("Building the %s index of %r anew: %s", name, self.collection.name, reason)
-        index = HybridIndex(root, dim=self._dim, encoder=self._encoder)
+        index = HybridIndex(
+            self._root / name, dim=self._dim, encoder=self._encoder, cosine_floor=self._floor
+        )
         try:
             self._rebuild(name, index, feed)
         except (OSError, TimeoutError) as error:
             # All items then come from the database into memory; a later compaction tries again.
             _log.warning("The %s index cannot be written: %s", name, error)
         return index
+
+    def _on_disk(self, name: IndexName) -> HybridIndex:
+        return HybridIndex.open(
+            self._root / name, dim=self._dim, encoder=self._encoder, cosine_floor=self._floor
+        )
 
     def _rebuild(self, name: IndexName, index: HybridIndex, feed: Feed) -> None:
         # The order matters: first a state of the database, then have it on the disk, so that a
@@ -156,7 +164,7 @@ class LiveCollection:
     def _take_anothers(self, name: IndexName) -> bool:
         """Take the generation on disk if another process wrote one that is recent enough."""
         try:
-            fresh = HybridIndex.open(self._root / name, dim=self._dim, encoder=self._encoder)
+            fresh = self._on_disk(name)
         except (IndexCorruptError, OSError):
             return False
         with self._lock, self._passages.feed(self.collection.id) as feed:

@@ -155,7 +155,13 @@ class Runtime:
 
         limit_threads(self.settings.threads)
         encoder = self.encoder
-        return Knowledge(self.storage, self.settings, encoder=encoder.fingerprint, dim=encoder.dim)
+        return Knowledge(
+            self.storage,
+            self.settings,
+            encoder=encoder.fingerprint,
+            dim=encoder.dim,
+            cosine_floor=encoder.cosine_floor,
+        )
 
     def tokenise(self, text: str) -> frozenset[str]:
         """Return the distinct index terms of ``text``."""

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL; empty: SQLite in the data folder.",
     )
     encoder: str = Field(
-        default="e5-small-zh-en",
+        default="help-zh-en",
         description="Encoder to serve: the name of a base build, a folder of a built model, or "
         "registry:encoder/NAME[@vN].",
     )

@@ -54,7 +54,11 @@ class EncoderSwitch:
         self._former = COPY_TENANT + self._fingerprint_in_force()
         self._tenant = COPY_TENANT + self.encoder.fingerprint
         self.knowledge = Knowledge(
-            storage, settings, encoder=self.encoder.fingerprint, dim=self.encoder.dim
+            storage,
+            settings,
+            encoder=self.encoder.fingerprint,
+            dim=self.encoder.dim,
+            cosine_floor=self.encoder.cosine_floor,
         )
         self.ingestor = Ingestor(storage, self.encoder, self.knowledge, settings)
 

@@ -16,14 +16,16 @@ DENSE_WEIGHT = 0.6
 """Share of the dense side; from 0.5 to 0.7 the six public sets change by under a point."""
 
 COSINE_FLOOR = 0.7
-"""Encoders of the E5 family put unrelated texts at 0.7 and more: cosines start to count here."""
+"""Where cosines start to count, of an encoder of which nothing is known. Encoders of the E5 family
+put unrelated texts at 0.7 and more; each one has its own level (``Encoder.cosine_floor``)."""
 
 
-def fuse(cosines: FloatArray, coverages: FloatArray) -> FloatArray:
+def fuse(cosines: FloatArray, coverages: FloatArray, floor: float = COSINE_FLOOR) -> FloatArray:
     """Return float32 (n,), scores in [0, 1], of one query's candidates.
 
-    ``cosines``: float32 (n,), in [-1, 1]; ``coverages``: float32 (n,), in [0, 1].
+    ``cosines``: float32 (n,), in [-1, 1]; ``coverages``: float32 (n,), in [0, 1]; ``floor``: the
+    cosine of unrelated texts, below 1.
     """
-    dense = np.clip((cosines - COSINE_FLOOR) / (1 - COSINE_FLOOR), 0.0, 1.0)
+    dense = np.clip((cosines - floor) / (1 - floor), 0.0, 1.0)
     fused: FloatArray = (DENSE_WEIGHT * dense + (1 - DENSE_WEIGHT) * coverages).astype(np.float32)
     return fused

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from indexes.analysis import Analyzer
-from indexes.fusion import fuse
+from indexes.fusion import COSINE_FLOOR, fuse
 from indexes.lexical import (
     Int64Array,
     LexicalSearcher,
@@ -62,12 +62,16 @@ class HybridIndex:
     adds those after ``last_item_id`` again when the process starts.
     """
 
-    def __init__(self, root: Path, *, dim: int, encoder: str) -> None:
+    def __init__(
+        self, root: Path, *, dim: int, encoder: str, cosine_floor: float = COSINE_FLOOR
+    ) -> None:
+        """``encoder``: its fingerprint; ``cosine_floor``: the cosine it gives unrelated texts."""
         self._analyzer = Analyzer()
         self._store = GenerationStore(
             root, Identity(dim=dim, encoder=encoder, analyzer=self._analyzer.version)
         )
         self._dim = dim
+        self._floor = cosine_floor
         self._write_lock = threading.Lock()
         # Two compactions of one index would each take the other's base for their own.
         self._compact_lock = threading.Lock()
@@ -75,13 +79,15 @@ class HybridIndex:
         self._snapshot = self._make((), has_base=False)
 
     @classmethod
-    def open(cls, root: Path, *, dim: int, encoder: str) -> HybridIndex:
+    def open(
+        cls, root: Path, *, dim: int, encoder: str, cosine_floor: float = COSINE_FLOOR
+    ) -> HybridIndex:
         """Load the current generation under ``root``, or start empty when there is none.
 
         Raises IndexCorruptError when a file is damaged or was made for another encoder,
         dimension or analyzer: then ``HybridIndex(root, ...)`` and ``rebuild`` from the source.
         """
-        index = cls(root, dim=dim, encoder=encoder)
+        index = cls(root, dim=dim, encoder=encoder, cosine_floor=cosine_floor)
         index._store.clean()
         index._load()
         return index
@@ -161,7 +167,7 @@ class HybridIndex:
             self._search_segment(snapshot, number, queries, vectors, count=count, tags=tags)
             for number in range(len(snapshot.segments))
         ]
-        return [_rank([found[i] for found in segments], k) for i in range(len(texts))]
+        return [_rank([found[i] for found in segments], k, self._floor) for i in range(len(texts))]
 
     def term_weights(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Return the terms of each text with their idf over this index."""
@@ -312,14 +318,14 @@ def _tidy(segments: tuple[Segment, ...], fixed: int) -> tuple[Segment, ...]:
     return (*segments[:fixed], *(s for s in tail if s.living))
 
 
-def _rank(parts: Sequence[_Candidates], k: int) -> list[Hit]:
+def _rank(parts: Sequence[_Candidates], k: int, floor: float) -> list[Hit]:
     """Fuse the candidates of all segments and return the best ``k``."""
     if not parts:
         return []
     ids = np.concatenate([p.ids for p in parts])
     cosines = np.clip(np.concatenate([p.cosines for p in parts]), -1.0, 1.0)
     coverages = np.clip(np.concatenate([p.coverages for p in parts]), 0.0, 1.0)
-    fused = fuse(cosines, coverages)
+    fused = fuse(cosines, coverages, floor)
     # Ties go to the older item, so that equal texts keep one order.
     best = np.lexsort((ids, -fused))[:k]
     return [Hit(int(ids[i]), float(fused[i]), float(cosines[i]), float(coverages[i])) for i in best]

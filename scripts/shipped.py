@@ -22,6 +22,8 @@ METRICS = (
     "f1", "token_accuracy", "token_macro_f1", "roc_auc", "ece", "mrr_at_10", "recall_at_1",
 )  # fmt: skip
 """What is told of a split, as far as it was measured."""
+_FEWEST = 50
+"""Of a set with fewer test rows nothing can be said; they count among all rows."""
 
 
 def page(text: str) -> str:
@@ -56,8 +58,12 @@ def tests(passport: Passport) -> dict[str, dict[str, Figure]]:
             name: found[name] for name in METRICS if name in found and name not in _pointless(found)
         }
         for split, found in passport.metrics.items()
-        if split.startswith("test") and found
+        if split.startswith("test") and found and _tells(split, found)
     }
+
+
+def _tells(split: str, found: Mapping[str, Figure]) -> bool:
+    return split == "test" or next(iter(found.values())).n >= _FEWEST
 
 
 def _pointless(found: Mapping[str, Figure]) -> set[str]:

@@ -54,7 +54,13 @@ def knowledge(settings: Settings, encoder: Encoder, tmp_path: Path) -> Iterator[
     for name, text in DOCUMENTS.items():
         (folder / name).write_text(text, encoding="utf-8")
     with Storage.open(settings) as storage:
-        made = Knowledge(storage, settings, encoder=encoder.fingerprint, dim=encoder.dim)
+        made = Knowledge(
+            storage,
+            settings,
+            encoder=encoder.fingerprint,
+            dim=encoder.dim,
+            cosine_floor=encoder.cosine_floor,
+        )
         ingestor = Ingestor(storage, encoder, made, settings)
         assert ingestor.ingest([folder], SCOPE).failed == ()
         assert ingestor.ingest_bytes(FAQ.encode(), "faq.csv", SCOPE, faq=True).faq_entries == 2

@@ -114,9 +114,3 @@ class Matcher:
             IntentMatch(self._intents[place], self._calibrator.probability(values))
             for place, values in self._space.nearest(vectors)
         ]
-
-
-def general_questions() -> list[str]:
-    """Questions of daily life in both languages, for tenants without an FAQ."""
-    text = files("assistant.dialogue").joinpath("general_questions.txt").read_text("utf-8")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -11,7 +11,9 @@ from tokenizers import Encoding, Tokenizer
 
 from assistant.models.batching import MicroBatcher
 from assistant.models.manifest import ModelManifest
+from assistant.models.plain import plain_question
 from assistant.models.session import Backend, Choice, Tokens
+from assistant.models.unlike import unlike_cosine
 from indexes.types import FloatArray, Span
 
 # A token covers far fewer characters than this, so what is cut off could not have been encoded;
@@ -43,6 +45,7 @@ class Encoder:
         self.max_tokens = manifest.max_tokens
         self.fingerprint = fingerprint(manifest)
         self.choice = choice
+        self._floor: float | None = None
         self._tokenizer = tokenizer
         self._backend = backend
         self._eos = tokenizer.encode("").ids[-1]
@@ -53,6 +56,13 @@ class Encoder:
             max_waiting=queue_size,
         )
 
+    @property
+    def cosine_floor(self) -> float:
+        """The cosine of queries that have nothing in common, measured when first asked for."""
+        if self._floor is None:
+            self._floor = unlike_cosine(self.encode_queries)
+        return self._floor
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, without special tokens, not truncated."""
         encodings = self._tokenizer.encode_batch_fast(
@@ -61,12 +71,12 @@ class Encoder:
         return [len(encoding) for encoding in encodings]
 
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
-        """Return unit vectors float32 (n, dim) of questions.
+        """Return unit vectors float32 (n, dim) of questions, made plain first.
 
         A call with a few texts joins the queue shared by all callers; raises BusyError when that is
         full. Longer lists are encoded on their own.
         """
-        prefixed = [self.manifest.query_prefix + text for text in texts]
+        prefixed = [self.manifest.query_prefix + plain_question(text) for text in texts]
         if not prefixed:
             return np.empty((0, self.dim), dtype=np.float32)
         if len(prefixed) <= _LONE_CALL:

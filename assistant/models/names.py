@@ -26,7 +26,7 @@ TASKS = (
 SHARED_TENANT = "shared"
 """Its versions serve every tenant that has none of its own."""
 
-DEFAULT_NAMES = {"intent": "banking77", "reranker": "pairs"}
+DEFAULT_NAMES = {"intent": "banking77", "reranker": "pairs", "tagger": "news"}
 """Which of the models that come with the product serves a task when none is named."""
 ANSWERING = {"reranker": "help"}
 """Which of them answers use, where that is another: ``pairs`` tells whether two questions mean the

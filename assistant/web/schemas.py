@@ -108,7 +108,7 @@ class AnswerBody(BaseModel):
                     ],
                     "candidates": [],
                     "conversation_id": "0b51f4c8",
-                    "model_versions": {"encoder": "e5-small-zh-en"},
+                    "model_versions": {"encoder": "help-zh-en"},
                     "timings_ms": {"total": 18.2},
                 }
             ]

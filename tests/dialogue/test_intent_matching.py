@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assistant.dialogue.intents import FEATURES, IntentCalibrator, Matcher, Space, general_questions
+from assistant.dialogue.intents import FEATURES, IntentCalibrator, Matcher, Space
 from assistant.types import Intent
 from indexes.types import FloatArray
 
@@ -66,10 +66,3 @@ def test_the_packaged_fit_trusts_what_is_near_and_clear() -> None:
     assert len(fit.weights) == len(FEATURES)
     assert all(weight > 0 for weight in fit.weights)
     assert fit.probability((4.0, 0.02, 0.05)) > 0.8 > 0.3 > fit.probability((0.5, -0.05, 0.0))
-
-
-def test_general_questions_are_of_both_languages() -> None:
-    found = general_questions()
-    chinese = [text for text in found if any("一" <= letter <= "鿿" for letter in text)]
-    assert len(found) == len(set(found))
-    assert len(chinese) * 2 == len(found) >= 60

@@ -69,7 +69,12 @@ def test_fusion_is_no_worse_than_the_better_side(
     encoder.max_tokens = tokens
     ids = list(test.corpus)
     vectors = encoder.encode_passages(list(test.corpus.values()))
-    index = HybridIndex.open(tmp_path, dim=encoder.dim, encoder=encoder.fingerprint)
+    index = HybridIndex.open(
+        tmp_path,
+        dim=encoder.dim,
+        encoder=encoder.fingerprint,
+        cosine_floor=encoder.cosine_floor,
+    )
     index.rebuild(
         (IndexItem(n + 1, test.corpus[i], vectors[n]) for n, i in enumerate(ids)),
         0,

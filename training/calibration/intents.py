@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from assistant.dialogue.intents import FEATURES, Space, general_questions
+from assistant.dialogue.intents import FEATURES, Space
 from assistant.models.encoder import Encoder
 from assistant.models.loading import load_encoder
+from assistant.models.unlike import general_questions
 from assistant.settings import Settings
 from indexes.types import FloatArray
 

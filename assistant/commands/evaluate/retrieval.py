@@ -169,7 +169,12 @@ class _Ranking:
         else:
             vectors, found = passages(encoder, texts)
             self._passages = dict(enumerate(found, start=1))
-        self._index = HybridIndex.open(folder, dim=encoder.dim, encoder=encoder.fingerprint)
+        self._index = HybridIndex.open(
+            folder,
+            dim=encoder.dim,
+            encoder=encoder.fingerprint,
+            cosine_floor=encoder.cosine_floor,
+        )
         items = (IndexItem(n, text, vectors[n - 1]) for n, text in enumerate(texts, start=1))
         self._index.rebuild(items, 0)
 
