@@ -143,13 +143,15 @@ class ModelStore:
         """Return ``name``, or without one the only name of this task that is in use.
 
         Models that came with the product count only where the company has none of its own; among
-        several of them ``DEFAULT_NAMES`` decides. Raises NotFoundError when nothing is in use,
-        InvalidInputError when several are.
+        several of them ``DEFAULT_NAMES`` decides. Raises NotFoundError when nothing is in use, or
+        only models that came with the product, of which none stands for the others;
+        InvalidInputError when several of the company's own are.
         """
         if name is not None:
             return valid_model_name(name)
         owned = [m for who in (tenant, SHARED_TENANT) for m in self.models(task=task, tenant=who)]
         names = sorted({m.name for m in owned if read_pointer(m.folder).version is not None})
+        own: list[str] = []
         if len(names) > 1:
             own = [n for n in names if not self.current(task, n, tenant).shipped]
             names = own or [name for name in names if name == DEFAULT_NAMES.get(task)] or names
@@ -160,6 +162,8 @@ class ModelStore:
                 f"No {valid_task(task)} model is in use: train one with `assistant train`, then "
                 f"`assistant models promote {task}/NAME@vN`."
             )
+        if not own:
+            raise NotFoundError(f"There are several {task} models, name one: {', '.join(names)}.")
         raise InvalidInputError(f"Several {task} models are in use, name one: {', '.join(names)}.")
 
     def history(self, task: str, name: str, tenant: str = SHARED_TENANT) -> list[Event]:

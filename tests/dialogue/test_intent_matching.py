@@ -65,4 +65,4 @@ def test_the_packaged_fit_trusts_what_is_near_and_clear() -> None:
     fit = IntentCalibrator.load()
     assert len(fit.weights) == len(FEATURES)
     assert all(weight > 0 for weight in fit.weights)
-    assert fit.probability((4.0, 0.02, 0.05)) > 0.8 > 0.3 > fit.probability((0.5, -0.05, 0.0))
+    assert fit.probability((4.0, 0.05, 0.1)) > 0.8 > 0.3 > fit.probability((0.5, -0.1, 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,13 +128,21 @@ def test_a_multitask_model_stands_in(settings: Settings) -> None:
     assert sentiment.head == made.SENTIMENT
     tagger = loading.open_tagger(settings)
     assert tagger.head == made.TAGS
-    with pytest.raises(ModelError, match="No topic model is in use"):
+    # Of the topic models that come with the product none stands for the others.
+    with pytest.raises(ModelError, match=r"several topic models, name one: .*reuters_r8"):
         loading.open_classifier(settings, "topic")
     add(settings, "sentiment", "own", replace(made.SENTIMENT, temperature=2.0))
     own = loading.open_classifier(settings, "sentiment")
     assert own.ref == "sentiment/own@v1"
     for one in (sentiment, tagger, own):
         one.close()
+
+
+def test_a_head_of_ones_own_goes_before_several_that_came_along(settings: Settings) -> None:
+    add(settings, "multitask", "all", made.SENTIMENT, replace(made.SENTIMENT, name="topic"))
+    with closing(loading.open_classifier(settings, "topic")) as served:
+        assert served.ref == "multitask/all@v1"
+        assert served.head.name == "topic"
 
 
 def test_all_heads_from_one_pass_say_what_each_says_alone(settings: Settings) -> None:

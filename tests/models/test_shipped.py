@@ -12,7 +12,7 @@ import tiny_models as tiny
 import tuned_models as made
 from versions_support import passport
 
-from assistant.errors import InvalidInputError, ModelError
+from assistant.errors import ModelError, NotFoundError
 from assistant.models import choosing, loading, shipped
 from assistant.models.build.bases import open_base
 from assistant.models.build.tuned import TUNED_FILE, read_tuned
@@ -154,7 +154,7 @@ def test_several_without_a_default_must_be_named(
 ) -> None:
     install(own, shipped_models())
     monkeypatch.setattr("assistant.models.store.DEFAULT_NAMES", {})
-    with pytest.raises(InvalidInputError, match="banking77, other"):
+    with pytest.raises(NotFoundError, match="banking77, other"):
         ModelStore.of(own).choose("intent", None)
 
 
