@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assistant.dialogue.intents import IntentCalibrator, Matcher
+from assistant.dialogue.intents import Centre, IntentCalibrator, Matcher
 from assistant.models.encoder import Encoder
 from assistant.models.unlike import general_questions
 from assistant.storage import Storage
+from indexes.language import detect_language
 from indexes.types import FloatArray
 
 _USUAL = 300
@@ -42,16 +43,24 @@ class TenantIntents:
 
     def _make(self, tenant: str) -> Matcher:
         intents = self._storage.intents.of(tenant)
-        wanted = [text for intent in intents for text in intent.examples]
-        usual = self._storage.intents.usual_questions(
+        centre = self._centre()
+        usual, languages = self._storage.intents.usual_questions(
             tenant, self._encoder.fingerprint, self._encoder.dim, _USUAL
         )
-        general = general_questions() if len(usual) < _ENOUGH else ()
-        self._encode([*wanted, *general])
-        if general:
-            usual = np.concatenate([usual, self._stacked(general)])
-        examples = [self._stacked(intent.examples) for intent in intents]
-        return Matcher(intents, examples, usual, self._calibrator)
+        others = [centre(usual, languages)]
+        if len(usual) < _ENOUGH:
+            others.append(self._centred(general_questions(), centre))
+        examples = [self._centred(intent.examples, centre) for intent in intents]
+        return Matcher(intents, examples, np.concatenate(others), self._calibrator, centre)
+
+    def _centre(self) -> Centre:
+        general = general_questions()
+        self._encode(general)
+        return Centre(self._stacked(general), [detect_language(text) for text in general])
+
+    def _centred(self, texts: Sequence[str], centre: Centre) -> FloatArray:
+        self._encode(texts)
+        return centre(self._stacked(texts), [detect_language(text) for text in texts])
 
     def _stacked(self, texts: Sequence[str]) -> FloatArray:
         return np.stack([self._vectors[text] for text in texts])

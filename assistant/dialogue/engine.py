@@ -129,7 +129,8 @@ class Dialogue:
         if matcher is None or not texts:
             return []
         clean = [normalise(text, self._limit) for text in texts]
-        return matcher.match(self._encoder.encode_queries(clean))
+        languages = [detect_language(text) for text in clean]
+        return matcher.match(self._encoder.encode_queries(clean), languages)
 
     def _answer_open(self, open_: Sequence[_Pending], clock: _Clock) -> None:
         """Decide the questions that no rule has decided."""
@@ -164,7 +165,8 @@ class Dialogue:
             matcher = intents.matcher(tenant)
             if matcher is None:
                 continue
-            for i, match in zip(rows, matcher.match(vectors[rows]), strict=True):
+            languages = [owners[i].language for i in rows]
+            for i, match in zip(rows, matcher.match(vectors[rows], languages), strict=True):
                 pending = owners[i]
                 sure = match.probability >= self._intent_threshold
                 if sure and pending.decided is None:

@@ -1,9 +1,10 @@
 """Which of a tenant's intents a question has: the nearest prototype, with a calibrated probability.
 
 A prototype is the mean direction of an intent's examples (Snell et al. 2017, arXiv:1703.05175), so
-five examples and no training make an intent, in every language the encoder knows. A cosine says
-little by itself: it is judged beside what the intent's own examples reach when each is left out,
-beside the next intent, and beside how near the tenant's usual questions come. A logistic
+five examples and no training make an intent, in every language the encoder knows: from each vector
+the mean of its language is taken first, or a prototype would tell languages rather than intents. A
+cosine says little by itself: it is judged beside what the intent's own examples reach when each is
+left out, beside the next intent, and beside how near the tenant's usual questions come. A logistic
 regression over the three, fitted by ``python -m training.calibration.intents``, gives the
 probability; it is the out-of-scope test as well.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from assistant.models.prototypes import prototypes, unit
 from assistant.types import Intent, IntentMatch
-from indexes.types import FloatArray
+from indexes.types import FloatArray, Language
 
 FEATURES = ("deviation", "closeness", "lead")
 _LEAST_SPREAD = 1e-3
@@ -59,8 +60,23 @@ class IntentCalibrator:
         return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, z))))
 
 
+class Centre:
+    """Takes out of vectors what only tells their language: the mean of general questions in it."""
+
+    def __init__(self, vectors: FloatArray, languages: Sequence[Language]) -> None:
+        """``vectors``: unit vectors (n, dim) of general questions in both languages."""
+        of = np.array(languages)
+        self._means = {one: vectors[of == one].mean(axis=0) for one in dict.fromkeys(languages)}
+
+    def __call__(self, vectors: FloatArray, languages: Sequence[Language]) -> FloatArray:
+        """Return unit vectors (n, dim) without what they share with their language."""
+        if not len(vectors):
+            return vectors
+        return unit(vectors - np.stack([self._means[one] for one in languages]))
+
+
 class Space:
-    """Prototypes of labels, among questions of other things."""
+    """Prototypes of labels, among questions of other things. All vectors are centred ones."""
 
     def __init__(self, examples: Sequence[FloatArray], usual: FloatArray) -> None:
         """``examples``: of each label unit vectors (n >= 2, dim); ``usual``: unit vectors (m, dim)
@@ -102,15 +118,18 @@ class Matcher:
         examples: Sequence[FloatArray],
         usual: FloatArray,
         calibrator: IntentCalibrator,
+        centre: Centre,
     ) -> None:
-        """``examples``: of each intent unit vectors (n, dim); ``usual``: of other questions."""
+        """``examples``: of each intent centred unit vectors (n, dim); ``usual``: of other
+        questions; ``centre``: what they were centred by."""
+        self._centre = centre
         self._intents = tuple(intents)
         self._space = Space(examples, usual)
         self._calibrator = calibrator
 
-    def match(self, vectors: FloatArray) -> list[IntentMatch]:
-        """Return the nearest intent of each question's unit vector (n, dim)."""
+    def match(self, vectors: FloatArray, languages: Sequence[Language]) -> list[IntentMatch]:
+        """Return the nearest intent of each question's unit vector (n, dim), as encoded."""
         return [
             IntentMatch(self._intents[place], self._calibrator.probability(values))
-            for place, values in self._space.nearest(vectors)
+            for place, values in self._space.nearest(self._centre(vectors, languages))
         ]

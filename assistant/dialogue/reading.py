@@ -10,8 +10,8 @@ from assistant.dialogue.windows import Window, window
 from assistant.models.reader import Reading
 from assistant.types import AnswerSpan, Retrieved
 
-READ_CHUNKS = 3
-_WINDOW_TOKENS = 96
+READ_CHUNKS = 2
+_WINDOW_TOKENS = 80
 
 
 SpanReader = Callable[[Sequence[tuple[str, str]]], list[Reading]]

@@ -9,7 +9,7 @@ import numpy as np
 from assistant.types import ChunkHit
 from indexes.types import FloatArray
 
-WINDOW_TOKENS = 64
+WINDOW_TOKENS = 48
 """Reading costs time by the token. About two sentences hold what a question is after."""
 TITLE_TOKENS = 12
 _BYTES_A_TOKEN = 4

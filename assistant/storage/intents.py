@@ -18,7 +18,7 @@ from assistant.storage.models import (
 )
 from assistant.storage.names import clean_text, valid_name
 from assistant.types import Intent, IntentAction
-from indexes.types import FloatArray
+from indexes.types import FloatArray, Language
 
 MIN_EXAMPLES = 3
 MAX_EXAMPLES = 200
@@ -94,11 +94,13 @@ class Intents:
             count, last = connection.execute(intents).one()
             return count, last, int(connection.scalar(documents) or 0) if count else 0
 
-    def usual_questions(self, tenant: str, encoder: str, dim: int, limit: int) -> FloatArray:
-        """Vectors (n <= limit, dim) that ``encoder`` made of the tenant's latest FAQ questions:
-        what its customers ask of other things."""
+    def usual_questions(
+        self, tenant: str, encoder: str, dim: int, limit: int
+    ) -> tuple[FloatArray, list[Language]]:
+        """Vectors (n <= limit, dim) that ``encoder`` made of the tenant's latest FAQ questions,
+        what its customers ask of other things, and their languages."""
         statement = (
-            select(FaqQuestionRow.vector)
+            select(FaqQuestionRow.vector, FaqEntryRow.language)
             .join(FaqEntryRow, FaqEntryRow.id == FaqQuestionRow.entry_id)
             .join(DocumentRow, DocumentRow.id == FaqEntryRow.document_id)
             .join(CollectionRow, CollectionRow.id == FaqQuestionRow.collection_id)
@@ -111,8 +113,9 @@ class Intents:
             .limit(limit)
         )
         with self._db.reading() as connection:
-            rows = connection.execute(statement).scalars().all()
-        return decode_vectors(rows, dim)
+            rows = connection.execute(statement).all()
+        languages: list[Language] = ["zh" if row[1] == "zh" else "en" for row in rows]
+        return decode_vectors([row[0] for row in rows], dim), languages
 
 
 def _checked(intent: Intent) -> Intent:

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from assistant.dialogue.intents import FEATURES, Space
+from assistant.dialogue.intents import FEATURES, Centre, Space
 from assistant.models.encoder import Encoder
 from assistant.models.loading import load_encoder
 from assistant.models.unlike import general_questions
 from assistant.settings import Settings
+from indexes.language import detect_language
 from indexes.types import FloatArray
 
 TARGET = Path(__file__).parents[2] / "assistant" / "dialogue" / "intents.json"
@@ -102,8 +103,12 @@ def played(data: Path, one: Set, encoder: Encoder) -> Cases:
     usual = random.choice(rest, _USUAL, replace=False)
     texts = [text for text, _ in rows]
     labels = np.array([label for _, label in rows])
-    vectors = encoder.encode_queries(texts)
-    general = encoder.encode_queries(general_questions())
+    asking = general_questions()
+    spoken = [detect_language(text) for text in asking]
+    general = encoder.encode_queries(asking)
+    centre = Centre(general, spoken)
+    general = centre(general, spoken)
+    vectors = centre(encoder.encode_queries(texts), [detect_language(text) for text in texts])
     known = [str(n) for n in np.unique(labels[rest]) if (labels[rest] == n).sum() >= _FEWEST]
     found: list[Cases] = []
     for count in _LABELS:
