@@ -151,9 +151,8 @@ class ModelStore:
             return valid_model_name(name)
         owned = [m for who in (tenant, SHARED_TENANT) for m in self.models(task=task, tenant=who)]
         names = sorted({m.name for m in owned if read_pointer(m.folder).version is not None})
-        own: list[str] = []
+        own = [n for n in names if not self.current(task, n, tenant).shipped]
         if len(names) > 1:
-            own = [n for n in names if not self.current(task, n, tenant).shipped]
             names = own or [name for name in names if name == DEFAULT_NAMES.get(task)] or names
         if len(names) == 1:
             return names[0]
@@ -162,9 +161,8 @@ class ModelStore:
                 f"No {valid_task(task)} model is in use: train one with `assistant train`, then "
                 f"`assistant models promote {task}/NAME@vN`."
             )
-        if not own:
-            raise NotFoundError(f"There are several {task} models, name one: {', '.join(names)}.")
-        raise InvalidInputError(f"Several {task} models are in use, name one: {', '.join(names)}.")
+        kind = InvalidInputError if own else NotFoundError
+        raise kind(f"There are several {task} models, name one: {', '.join(names)}.")
 
     def history(self, task: str, name: str, tenant: str = SHARED_TENANT) -> list[Event]:
         """Return what was done to a model, oldest first. Raises ModelError when damaged."""
