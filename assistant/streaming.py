@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import InvalidInputError
+from assistant.records import render_record
 from assistant.resumable import (
     Block,
     Progress,
@@ -317,6 +318,11 @@ def _cell(value: Any) -> str | float | Decimal | None:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _as_text(value: object) -> object:
+    """Return a record of fields as the text that models learnt it as; anything else as it is."""
+    return render_record(value) if isinstance(value, Mapping) and value else value
+
+
 def _block(
     table: TextTable,
     shape: _Shape,
@@ -325,11 +331,12 @@ def _block(
     labels: Callable[[Values], Iterable[str]],
 ) -> Block:
     key = column_key(table.column)
+    given = [_as_text(row.values.get(key)) for row in rows]
     problems = [
-        row.error or text_problem(row.values.get(key), table.column, table.max_chars)
-        for row in rows
+        row.error or text_problem(text, table.column, table.max_chars)
+        for row, text in zip(rows, given, strict=True)
     ]
-    texts = [row.values[key] for row, bad in zip(rows, problems, strict=True) if bad is None]
+    texts = [str(text) for text, bad in zip(given, problems, strict=True) if bad is None]
     results = iter(work(texts)) if texts else iter(())
     lines, failures = [], []
     counts: Counter[str] = Counter()

@@ -87,6 +87,21 @@ def test_classify_gives_every_row_its_label(
         assert row["error"] == ""
 
 
+def test_a_record_of_fields_is_read_as_the_text_it_was_learnt_as(
+    command: Command, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    record = {"fee_paid": True, "card": "lost", "months": 12.0}
+    rows = [{"data": record}, {"data": "fee paid: yes; card: lost; months: 12."}, {"data": {}}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ("classify", "--task", "sentiment", source, "--column", "data", "--output", output)
+    assert command(*words) == 3
+    fields, text, empty = json_rows(output)
+    assert fields["data"] == record
+    assert fields["probabilities"] == text["probabilities"]
+    assert fields["error"] is None and "not text" in empty["error"]
+
+
 def test_multi_label_models_give_labels(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
