@@ -20,7 +20,7 @@ from assistant.storage import Storage, valid_scope
 from assistant.storage.values import CollectionRef, IndexName
 from assistant.types import DEFAULT_COLLECTION, ChunkHit, FaqHit, Retrieved, Scope
 from indexes.fusion import COSINE_FLOOR
-from indexes.search import HybridIndex
+from indexes.search import CANDIDATES, HybridIndex
 from indexes.types import FloatArray
 
 _FAQ_OVERFETCH = 4
@@ -56,7 +56,7 @@ class Knowledge:
         self._encoder = encoder
         self._dim = dim
         self._floor = cosine_floor
-        self._evidence = Evidence(storage.passages)
+        self._evidence = Evidence(storage.passages, cosine_floor)
         self._live: dict[tuple[str, str], LiveCollection] = {}
         self._lock = threading.Lock()
         self._compactor = _Compactor()
@@ -159,7 +159,8 @@ class Knowledge:
     ) -> list[tuple[ChunkHit, ...]]:
         if not index.size:
             return [()] * len(texts)
-        return self._evidence.chunks(index.search(texts, vectors, k, tags=scope.tags))
+        hits = index.search(texts, vectors, max(k, CANDIDATES), tags=scope.tags)
+        return self._evidence.chunks(hits, vectors, k)
 
     def _search_faq(
         self,

@@ -15,7 +15,7 @@ from dataclasses import replace
 from assistant.errors import BusyError, ModelError
 from assistant.ingest import Ingestor
 from assistant.knowledge import Knowledge
-from assistant.models.encoder import fingerprint
+from assistant.models.encoder import vectors_fingerprint
 from assistant.models.encoders import (
     EncoderPlace,
     encoder_place,
@@ -146,7 +146,7 @@ class EncoderSwitch:
         try:
             folder = encoder_place(self._settings).folder(self.encoder.manifest.precision)
             if folder is not None:
-                return fingerprint(read_manifest(folder))
+                return vectors_fingerprint(read_manifest(folder))
         except ModelError as error:
             # The encoder in force is damaged or gone: all the more reason to leave it.
             _log.warning("The encoder in force cannot be read: %s", error)

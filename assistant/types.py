@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+import numpy as np
+
 from indexes.types import FloatArray, Language, Span
 
 DEFAULT_TENANT = "default"
@@ -102,11 +104,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A quotable sentence of a chunk. ``vector``: float32 (dim,), unit, pooled in context."""
+    """A quotable sentence of a chunk. ``vector``: float32 (dim,), unit, of it by itself."""
 
     span: Span
     text: str
     vector: FloatArray
+
+
+def sentence_vectors(sentences: Sequence[Sentence]) -> FloatArray:
+    """Return the vectors, float32 (n, dim); at once where they are stored together."""
+    together: FloatArray | None = getattr(sentences, "vectors", None)
+    if together is not None:
+        return together
+    rows = [sentence.vector for sentence in sentences]
+    return np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,8 @@ class AnswerSpan:
 
 @dataclass(frozen=True, slots=True)
 class ChunkHit:
-    """A retrieved chunk with what answering needs. Scores as in ``indexes.types.Hit``.
+    """A retrieved chunk with what answering needs. Scores as in ``indexes.types.Hit``, but that the
+    nearest sentence has its part in ``cosine`` and so in ``score`` (``assistant.evidence``).
 
     ``sentences`` may decode itself on first use (``assistant.storage.Sentences``). ``relevance``:
     the reranker's probability that it answers, in [0, 1]; None where none has read it. ``answer``:

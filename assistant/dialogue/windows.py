@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from assistant.types import ChunkHit
+from assistant.types import ChunkHit, sentence_vectors
 from indexes.types import FloatArray
 
 WINDOW_TOKENS = 48
@@ -50,7 +48,7 @@ def _sentences(hit: ChunkHit, vector: FloatArray, tokens: int) -> tuple[int, int
     """Return places of the first and last sentence; an empty range where there are none."""
     if not len(hit.sentences):
         return 0, -1
-    cosines = np.stack([sentence.vector for sentence in hit.sentences]) @ vector
+    cosines = sentence_vectors(hit.sentences) @ vector
     sizes = [_tokens(sentence.text) for sentence in hit.sentences]
     first = last = int(cosines.argmax())
     size = sizes[first]

@@ -1,4 +1,4 @@
-"""Turn text into unit vectors: whole texts, and spans of a text in its context."""
+"""Turn text into unit vectors: questions, passages, and the sentences of passages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from assistant.models.batching import MicroBatcher
@@ -20,13 +19,13 @@ from indexes.types import FloatArray, Span
 # it bounds the work a 1 MB text can cause.
 _MAX_CHARACTERS_PER_TOKEN = 64
 _LONE_CALL = 4
+_ENCODED = "passages after their context, spans by themselves"
 
 
 class Encoder:
     """Encodes queries and passages. Thread-safe.
 
-    ``fingerprint`` names weights, tokeniser, graph and precision: vectors are comparable only
-    between encoders of the same fingerprint.
+    Vectors are comparable only between encoders of the same ``fingerprint``.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class Encoder:
         self.name = manifest.name
         self.dim = manifest.dim
         self.max_tokens = manifest.max_tokens
-        self.fingerprint = fingerprint(manifest)
+        self.fingerprint = vectors_fingerprint(manifest)
         self.choice = choice
         self._floor: float | None = None
         self._tokenizer = tokenizer
@@ -97,31 +96,27 @@ class Encoder:
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Return unit vectors of passages, float32 (n, dim), and of each one's spans, (spans, dim).
 
-        A passage is encoded after its context (title, headings); its spans, ranges of ``text``, are
-        pooled over their own tokens from the same pass, so they know what surrounds them ("late
-        chunking", Günther et al. 2024, arXiv:2409.04701). A span without tokens of its own, or
-        beyond ``max_tokens``, gets the vector of the whole.
+        A passage is encoded after its context (title, headings); its spans, ranges of ``text``, by
+        themselves: what surrounds them would make neighbours alike.
         """
         if not len(texts) == len(contexts) == len(spans):
             raise ValueError(
                 f"{len(texts)} texts, {len(contexts)} contexts and {len(spans)} lists of spans; "
                 "the three must be of one length."
             )
-        if not texts:
-            return np.empty((0, self.dim), dtype=np.float32), []
-        heads = [
-            self.manifest.passage_prefix + (f"{context}\n" if context else "")
-            for context in contexts
+        whole = [f"{c}\n{text}" if c else text for c, text in zip(contexts, texts, strict=True)]
+        parts = [
+            text[span.start : span.end]
+            for text, own in zip(texts, spans, strict=True)
+            for span in own
         ]
-        encodings = self._tokenizer.encode_batch(
-            [self._limited(head + text) for head, text in zip(heads, texts, strict=True)]
-        )
-        tokens = [
-            self._tokens(encoding, [Span(s.start + len(head), s.end + len(head)) for s in wanted])
-            for encoding, head, wanted in zip(encodings, heads, spans, strict=True)
-        ]
-        pooled = [unit(rows) for rows in self._backend.pooled(tokens)]
-        return np.stack([rows[0] for rows in pooled]), [rows[1:] for rows in pooled]
+        # A passage of one sentence without a context is that sentence.
+        distinct = list(dict.fromkeys([*whole, *parts]))
+        place = {text: i for i, text in enumerate(distinct)}
+        vectors = self.encode_passages(distinct)
+        ends = np.cumsum([len(own) for own in spans], dtype=np.int64)
+        of_parts = vectors[[place[part] for part in parts]]
+        return vectors[[place[text] for text in whole]], np.split(of_parts, ends)[:-1]
 
     def close(self) -> None:
         """Finish what is running and stop the workers."""
@@ -130,35 +125,16 @@ class Encoder:
 
     def _encode_prefixed(self, texts: Sequence[str]) -> list[FloatArray]:
         encodings = self._tokenizer.encode_batch_fast([self._limited(text) for text in texts])
-        tokens = [self._tokens(encoding, ()) for encoding in encodings]
+        tokens = [self._tokens(encoding) for encoding in encodings]
         return [unit(rows)[0] for rows in self._backend.pooled(tokens)]
 
     def _limited(self, text: str) -> str:
         return clean(text[: self.max_tokens * _MAX_CHARACTERS_PER_TOKEN])
 
-    def _tokens(self, encoding: Encoding, spans: Sequence[Span]) -> Tokens:
+    def _tokens(self, encoding: Encoding) -> Tokens:
         ids = np.array(encoding.ids[: self.max_tokens], dtype=np.int32)
         ids[-1] = self._eos
-        pool = np.empty((1 + len(spans), len(ids)), dtype=np.float32)
-        pool[0] = 1 / len(ids)
-        if spans:
-            pool[1:] = span_weights(np.array(encoding.offsets[: len(ids)]), spans)
-        return Tokens(ids=ids, pool=pool)
-
-
-def span_weights(offsets: NDArray[np.int64], spans: Sequence[Span]) -> FloatArray:
-    """Return pooling weights float32 (spans, tokens): means over the tokens touching a span.
-
-    ``offsets`` int (tokens, 2) are the tokens' character ranges; empty ones (special tokens) touch
-    nothing. A span that no token touches gets the mean over all.
-    """
-    start, end = offsets[:, 0], offsets[:, 1]
-    lower = np.array([[span.start] for span in spans])
-    upper = np.array([[span.end] for span in spans])
-    touches = (start < upper) & (end > lower) & (end > start) & (upper > lower)
-    counts = touches.sum(axis=1, keepdims=True)
-    weights = np.where(counts > 0, touches / np.maximum(counts, 1), 1 / len(offsets))
-    return weights.astype(np.float32)
+        return Tokens(ids=ids, pool=np.full((1, len(ids)), 1 / len(ids), dtype=np.float32))
 
 
 def unit(rows: FloatArray) -> FloatArray:
@@ -185,3 +161,9 @@ def fingerprint(manifest: ModelManifest) -> str:
     parts = [f"{name}:{digest}" for name, digest in sorted(manifest.files.items())]
     parts += [manifest.query_prefix, manifest.passage_prefix, str(manifest.max_tokens)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def vectors_fingerprint(manifest: ModelManifest) -> str:
+    """Return 16 hexadecimal digits that change with the model, and with what of a text is given to
+    it: vectors are comparable only where both are the same."""
+    return hashlib.sha256(f"{fingerprint(manifest)}\n{_ENCODED}".encode()).hexdigest()[:16]

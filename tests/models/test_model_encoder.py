@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assistant.errors import ModelError
 from assistant.models.build import build_encoder
-from assistant.models.encoder import Encoder, clean, span_weights
+from assistant.models.encoder import Encoder, clean
 from assistant.models.loading import load_encoder, thread_count
 from assistant.models.session import choose_device, cuda_problem
 from assistant.settings import Settings
@@ -94,37 +94,30 @@ def test_concurrent_callers_get_their_own(encoder: Encoder) -> None:
     np.testing.assert_array_equal(np.stack(found), expected)
 
 
-def test_spans_are_pooled_from_the_pass_of_the_whole(encoder: Encoder) -> None:
+def test_passages_are_encoded_after_their_context_and_spans_by_themselves(
+    encoder: Encoder,
+) -> None:
     text = "挂失请拨打热线。The fee is ten dollars. 😀 Bye."
     first, second = Span(0, 8), Span(8, 31)
     vectors, spans = encoder.encode_passages_with_spans(
-        [text, text], ["", "Cards > Loss"], [[Span(0, len(text)), first, second], [first]]
+        [text, text, "Bye."],
+        ["", "Cards > Loss", ""],
+        [[Span(0, len(text)), first, second], [first], [Span(0, 4)]],
     )
-    assert [rows.shape for rows in spans] == [(3, encoder.dim), (1, encoder.dim)]
-    np.testing.assert_allclose(vectors[0], encoder.encode_passages([text])[0], atol=1e-6)
-    assert not np.allclose(spans[0][1], spans[1][0])
-    queries = encoder.encode_queries(["卡丢了怎么挂失", "how much does it cost"])
-    scores = queries @ spans[0][1:].T
-    assert scores[0, 0] > scores[0, 1]
-    assert scores[1, 1] > scores[1, 0]
-
-
-def test_a_span_equals_the_mean_of_its_tokens() -> None:
-    """One span per word: weighted by token counts they add up to the span over both."""
-    words = [Span(0, 7), Span(8, 12), Span(0, 12)]
-    weights = span_weights(np.array([[0, 0], [0, 7], [7, 11], [11, 12], [0, 0]]), words)
-    np.testing.assert_allclose(weights[2], (weights[0] + 2 * weights[1]) / 3, atol=1e-6)
-    assert weights.sum(axis=1).tolist() == pytest.approx([1, 1, 1])
-
-
-def test_spans_beyond_the_limit_get_the_whole(encoder: Encoder) -> None:
-    text = "word " * 2000
-    vectors, spans = encoder.encode_passages_with_spans(
-        [text], [""], [[Span(9000, 9999), Span(5, 5), Span(0, 40)]]
+    assert [rows.shape for rows in spans] == [(3, encoder.dim), (1, encoder.dim), (1, encoder.dim)]
+    alone = encoder.encode_passages(
+        [text, f"Cards > Loss\n{text}", "Bye.", "挂失请拨打热线。", "The fee is ten dollars."]
     )
-    np.testing.assert_allclose(spans[0][0], vectors[0], atol=1e-5)
-    np.testing.assert_allclose(spans[0][1], vectors[0], atol=1e-5)
-    assert not np.allclose(spans[0][2], vectors[0], atol=1e-3)
+    np.testing.assert_allclose(vectors, alone[:3], atol=1e-5)
+    np.testing.assert_allclose(spans[0], alone[[0, 3, 4]], atol=1e-5)
+    np.testing.assert_allclose(spans[1], alone[[3]], atol=1e-5)
+    np.testing.assert_array_equal(spans[2], vectors[2:])
+
+
+def test_a_passage_without_spans_has_none(encoder: Encoder) -> None:
+    vectors, spans = encoder.encode_passages_with_spans(["a", "b c"], ["", ""], [[], [Span(0, 1)]])
+    assert vectors.shape == (2, encoder.dim)
+    assert [rows.shape for rows in spans] == [(0, encoder.dim), (1, encoder.dim)]
 
 
 def test_lists_of_different_lengths_are_refused(encoder: Encoder) -> None:

@@ -1,4 +1,5 @@
-"""The second half of ``assistant eval retrieval``: what was found, read and ordered again."""
+"""The second half of ``assistant eval retrieval``: what was found is looked at by its sentences,
+then read, and ordered anew as for an answer."""
 
 from __future__ import annotations
 
@@ -7,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import progress_bar
-from assistant.types import ChunkHit, Retrieved, Sentence
+from assistant.types import ChunkHit, Retrieved
 from indexes.language import detect_language
 from indexes.sentences import split_sentences
 
 if TYPE_CHECKING:
+    from assistant.storage.codec import Sentences
     from assistant.models.encoder import Encoder
     from assistant.models.reranker import Reranker
-    from indexes.types import FloatArray, Hit, Span
+    from indexes.types import FloatArray, Hit
 
 _AT_ONCE = 16
 _TITLE = 60
@@ -28,8 +30,7 @@ class Passage:
     title: str
     start: int
     text: str
-    sentences: tuple[Span, ...]
-    vectors: FloatArray
+    sentences: Sentences
 
 
 def passages(encoder: Encoder, texts: Sequence[str]) -> tuple[FloatArray, list[Passage]]:
@@ -37,6 +38,7 @@ def passages(encoder: Encoder, texts: Sequence[str]) -> tuple[FloatArray, list[P
     import numpy as np
 
     from assistant.encoding import AT_ONCE
+    from assistant.storage.codec import Sentences, encode_sentences
 
     spans = [tuple(split_sentences(text, _body(text), len(text))) for text in texts]
     whole, found = [], []
@@ -50,46 +52,51 @@ def passages(encoder: Encoder, texts: Sequence[str]) -> tuple[FloatArray, list[P
             whole.append(own)
             for i, rows in zip(part, sentences, strict=True):
                 start = _body(texts[i])
-                title = texts[i][:start].strip()
-                found.append(Passage(title, start, texts[i][start:], spans[i], rows))
+                body = texts[i][start:]
+                stored = Sentences(encode_sentences(spans[i], rows), body, start)
+                found.append(Passage(texts[i][:start].strip(), start, body, stored))
             bar.advance(task, len(part))
     return np.concatenate(whole), found
 
 
+def as_chunks(
+    hits: Sequence[Hit], passages: Mapping[int, Passage], query: FloatArray, floor: float
+) -> tuple[ChunkHit, ...]:
+    """Return hits as the chunks that search would hand to an answer, best first.
+
+    ``query``: unit vector (dim,); ``floor``: the cosine of unrelated texts.
+    """
+    from assistant.evidence import by_sentence
+
+    return by_sentence([_as_chunk(hit, passages[hit.item_id]) for hit in hits], query, floor)
+
+
 def reranked(
     reranker: Reranker,
-    passages: Mapping[int, Passage],
     queries: Sequence[str],
     vectors: FloatArray,
-    found: Sequence[Sequence[Hit]],
+    found: Sequence[tuple[ChunkHit, ...]],
     *,
     candidates: int,
-) -> list[list[int]]:
-    """Return item ids in the order an answer would take them; the first ``candidates`` are read."""
+) -> list[tuple[ChunkHit, ...]]:
+    """Return chunks in the order an answer would take them; the first ``candidates`` are read."""
     from assistant.dialogue.policy import Understood
     from assistant.dialogue.reranking import rerank_chunks
 
-    orders = []
+    orders: list[tuple[ChunkHit, ...]] = []
     with progress_bar() as bar:
         task = bar.add_task("Reranking", total=len(queries))
         for first in range(0, len(queries), _AT_ONCE):
             part = range(first, min(first + _AT_ONCE, len(queries)))
             asked = [Understood(queries[i], detect_language(queries[i]), vectors[i]) for i in part]
-            seen = [
-                Retrieved(tuple(_as_chunk(hit, passages[hit.item_id]) for hit in found[i]), ())
-                for i in part
-            ]
+            seen = [Retrieved(found[i], ()) for i in part]
             ordered = rerank_chunks(reranker.score, asked, seen, candidates)
-            orders += [[hit.chunk_id for hit in one.chunks] for one in ordered]
+            orders += [one.chunks for one in ordered]
             bar.advance(task, len(part))
     return orders
 
 
 def _as_chunk(hit: Hit, passage: Passage) -> ChunkHit:
-    sentences = tuple(
-        Sentence(span, passage.text[span.start - passage.start : span.end - passage.start], vector)
-        for span, vector in zip(passage.sentences, passage.vectors, strict=True)
-    )
     return ChunkHit(
         chunk_id=hit.item_id,
         document_id="",
@@ -101,7 +108,7 @@ def _as_chunk(hit: Hit, passage: Passage) -> ChunkHit:
         text=passage.text,
         heading_path=(),
         page=None,
-        sentences=sentences,
+        sentences=passage.sentences,
         score=hit.score,
         cosine=hit.cosine,
         coverage=hit.coverage,

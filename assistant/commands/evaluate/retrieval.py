@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from assistant.commands.common import (
     print_line,
     progress_bar,
 )
-from assistant.commands.evaluate.reranked import Passage, passages, reranked
+from assistant.commands.evaluate.reranked import Passage, as_chunks, passages, reranked
 from assistant.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -164,8 +164,6 @@ class _Ranking:
         # The lexical half needs no vectors; zero ones leave the dense half without a say.
         if method == "lexical":
             vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
-        elif reranker is None:
-            vectors = _encode(encoder.encode_passages, texts, "Corpus")
         else:
             vectors, found = passages(encoder, texts)
             self._passages = dict(enumerate(found, start=1))
@@ -179,34 +177,37 @@ class _Ranking:
         self._index.rebuild(items, 0)
 
     def __call__(self, queries: Sequence[str], depth: int) -> list[list[str]]:
-        import numpy as np
-
-        asked = (
-            np.zeros((len(queries), self._encoder.dim), dtype=np.float32)
-            if self._method == "lexical"
-            else _encode(self._encoder.encode_queries, queries, "Queries")
-        )
-        words = [""] * len(queries) if self._method == "dense" else queries
-        key = _KEYS[self._method]
-        found = [
-            sorted(hits, key=key, reverse=True)
-            for hits in _search(self._index, words, asked, max(depth, _POOL))
-        ]
+        count = max(depth, _POOL)
         orders = (
-            [[hit.item_id for hit in hits] for hits in found]
-            if self._reranker is None
-            else reranked(
-                self._reranker, self._passages, queries, asked, found, candidates=self._candidates
-            )
+            self._lexical(queries, count)
+            if self._method == "lexical"
+            else self._as_for_answers(queries, count)
         )
         return [[self._ids[item - 1] for item in order[:depth]] for order in orders]
 
+    def _lexical(self, queries: Sequence[str], count: int) -> list[list[int]]:
+        import numpy as np
 
-_KEYS: Mapping[str, Callable[[Hit], float]] = {
-    "hybrid": lambda hit: hit.score,
-    "dense": lambda hit: hit.cosine,
-    "lexical": lambda hit: hit.coverage,
-}
+        nothing = np.zeros((len(queries), self._encoder.dim), dtype=np.float32)
+        return [
+            [hit.item_id for hit in sorted(hits, key=lambda hit: -hit.coverage)]
+            for hits in _search(self._index, queries, nothing, count)
+        ]
+
+    def _as_for_answers(self, queries: Sequence[str], count: int) -> list[list[int]]:
+        asked = _encode(self._encoder.encode_queries, queries, "Queries")
+        dense = self._method == "dense"
+        hits = _search(self._index, [""] * len(queries) if dense else queries, asked, count)
+        floor = self._encoder.cosine_floor
+        found = [
+            as_chunks(own, self._passages, vector, floor)
+            for own, vector in zip(hits, asked, strict=True)
+        ]
+        if dense:  # below the floor scores are equal, cosines not
+            found = [tuple(sorted(own, key=lambda hit: -hit.cosine)) for own in found]
+        if self._reranker is not None:
+            found = reranked(self._reranker, queries, asked, found, candidates=self._candidates)
+        return [[hit.chunk_id for hit in own] for own in found]
 
 
 def _encode(
