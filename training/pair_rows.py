@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from assistant.errors import InvalidInputError
 from assistant.models.tokens import ModelTokenizer, Tokenized
+from indexes.sentences import split_sentences
 from indexes.types import FloatArray
 from training.contrast import Pair
 from training.data.rows import Row, TextPair
-from training.families import Families, is_positive
+from training.families import Families, Ints, is_positive
 from training.job import Job
 from training.mining import hard_negatives
 
@@ -72,15 +75,20 @@ def make_examples(
         )
     said = list(dict.fromkeys(pair.text_b for pair in pairs))
     place = {text: i for i, text in enumerate(said)}
-    corpus, corpus_families = texts.passages(said), families.all_of(said)
+    section = job.recipe.contrast
+    units = _Units.sentences(said) if section.sentences else _Units.whole(said)
+    corpus, corpus_families = texts.passages(units.texts), families.all_of(said)[units.owners]
     queries = texts.queries([pair.text_a for pair in positive])
-    targets = np.array([place[pair.text_b] for pair in positive])
-    chosen = _labelled_negatives(pairs, positive, place)
-    wanted = job.recipe.contrast.hard_negatives
-    if wanted and any(len(row) < wanted for row in chosen):
-        section = job.recipe.contrast
+    labelled = _labelled_negatives(pairs, positive, place)
+    wanted = section.hard_negatives
+    mining = wanted > 0 and any(len(row) < wanted for row in labelled)
+    vectors = (encode(queries), encode(corpus)) if mining or section.sentences else None
+    own_places = [place[pair.text_b] for pair in positive]
+    targets = np.array([units.nearest(text, i, vectors) for i, text in enumerate(own_places)])
+    chosen = [[units.nearest(text, i, vectors) for text in row] for i, row in enumerate(labelled)]
+    if mining and vectors is not None:
         mined = hard_negatives(
-            encode(queries), encode(corpus), targets, own, corpus_families,
+            *vectors, targets, own, corpus_families,
             count=wanted, top=section.mine_top, margin=section.mine_margin,
         )  # fmt: skip
         both = zip(chosen, mined, strict=True)
@@ -95,6 +103,37 @@ def make_examples(
         )
         for query, target, family, negatives in zip(queries, targets, own, chosen, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What queries look for: texts, or the sentences of texts. ``owners`` (units,), ascending, are
+    the places of the texts they are of."""
+
+    texts: list[str]
+    owners: Ints
+
+    @classmethod
+    def whole(cls, texts: Sequence[str]) -> _Units:
+        return cls(list(texts), np.arange(len(texts), dtype=np.int64))
+
+    @classmethod
+    def sentences(cls, texts: Sequence[str]) -> _Units:
+        found = [
+            [text[span.start : span.end] for span in split_sentences(text, 0, len(text))] or [text]
+            for text in texts
+        ]
+        owners = [i for i, units in enumerate(found) for _ in units]
+        return cls(list(chain.from_iterable(found)), np.array(owners, dtype=np.int64))
+
+    def nearest(self, text: int, query: int, vectors: tuple[FloatArray, FloatArray] | None) -> int:
+        """Return the place of the unit of a text nearest to a query; ``vectors``: of all queries
+        and all units, needed where a text has more than one."""
+        first, end = np.searchsorted(self.owners, [text, text + 1]).tolist()
+        if vectors is None or end - first == 1:
+            return int(first)
+        queries, units = vectors
+        return int(first) + int((units[first:end] @ queries[query]).argmax())
 
 
 def _labelled_negatives(

@@ -173,13 +173,16 @@ class Head(Section):
 class Contrast(Section):
     """Contrastive training of encoders: temperature of the similarities, mined hard negatives.
 
-    ``chunk`` bounds memory: gradients are cached (GradCache, Gao et al. 2021, arXiv:2101.06983).
+    ``sentences``: a query learns to find the one sentence of its text that is nearest to it, as
+    search looks for the nearest sentence of a chunk. ``chunk`` bounds memory: gradients are cached
+    (GradCache, Gao et al. 2021, arXiv:2101.06983).
     """
 
     temperature: float = Field(default=0.02, gt=0)
     hard_negatives: int = Field(default=1, ge=0, le=32)
     mine_top: int = Field(default=50, ge=2)
     mine_margin: float = Field(default=0.95, gt=0, le=1)
+    sentences: bool = False
     chunk: int = Field(default=32, ge=1)
     symmetric: bool = False
 

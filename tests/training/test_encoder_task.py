@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from assistant.errors import InvalidInputError
 from assistant.models.build.tuned import read_tuned
 from assistant.models.encoder import unit
-from assistant.models.tokens import ModelTokenizer
+from assistant.models.tokens import ModelTokenizer, Tokenized
 from training import contrast
 from training.contrast import Pair, PairModel, collate, info_nce
 from training.data.rows import TextPair
@@ -147,6 +148,43 @@ def test_labelled_negatives_come_first_and_are_not_mined(base: Path, tmp_path: P
     got = [(tuple(p.positive.tokens.ids), [tuple(n.tokens.ids) for n in p.negatives]) for p in made]
     assert got == [(fee, [card]), (loan, [fee])]
     assert made[1].negative_families == (made[0].family,)
+
+
+def test_a_query_learns_to_find_the_nearest_sentence_of_its_text(
+    base: Path, tmp_path: Path
+) -> None:
+    recipe = pair_recipe(
+        base, pairs_file(tmp_path), contrast={"hard_negatives": 1, "sentences": True}
+    )
+    job = make_job(recipe, tiny.settings(tmp_path), Silent(), tmp_path / "run")
+    rows = [
+        TextPair("how fee", "Call us today. The fee is ten."),
+        TextPair("how loan", "The loan is long. We wish you luck."),
+        TextPair("how card", "The card is lost."),
+    ]
+    units = ["Call us today.", "The fee is ten.", "The loan is long.", "We wish you luck."]
+    units.append("The card is lost.")
+    near = {"how fee": "The fee is ten.", "how loan": "The loan is long.", "how card": units[4]}
+    side = PairTexts(job)
+    ids = {
+        tuple(item.tokens.ids): text for text, item in zip(units, side.passages(units), strict=True)
+    }
+    ids |= {tuple(q.tokens.ids): t for t, q in zip(near, side.queries(list(near)), strict=True)}
+
+    def encode(items: Sequence[Tokenized]) -> contrast.FloatArray:
+        rows = np.full((len(items), len(units)), 0.1, np.float32)
+        for row, item in enumerate(items):
+            text = ids[tuple(item.tokens.ids)]
+            rows[row, units.index(near.get(text, text))] = 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    made = make_examples(job, rows, encode)
+    assert [ids[tuple(p.positive.tokens.ids)] for p in made] == list(near.values())
+    for pair in made:
+        (negative,) = pair.negatives
+        text = ids[tuple(negative.tokens.ids)]
+        own = next(row for row in rows if ids[tuple(pair.query.tokens.ids)] == row.text_a)
+        assert text not in own.text_b  # no sentence of the text itself is a wrong answer
 
 
 def test_texts_carry_the_prefix_of_their_side(base: Path, tmp_path: Path) -> None:
