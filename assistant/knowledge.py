@@ -19,9 +19,8 @@ from assistant.settings import Settings
 from assistant.storage import Storage, valid_scope
 from assistant.storage.values import CollectionRef, IndexName
 from assistant.types import DEFAULT_COLLECTION, ChunkHit, FaqHit, Retrieved, Scope
-from indexes.fusion import COSINE_FLOOR
 from indexes.search import CANDIDATES, HybridIndex
-from indexes.types import FloatArray
+from indexes.types import FloatArray, VectorSpace
 
 _FAQ_OVERFETCH = 4
 """Wordings fetched for each FAQ entry wanted; more are fetched for queries this is too few for."""
@@ -39,24 +38,13 @@ class Knowledge:
     by a background thread.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        settings: Settings,
-        *,
-        encoder: str,
-        dim: int,
-        cosine_floor: float = COSINE_FLOOR,
-    ) -> None:
-        """``encoder`` is the fingerprint, ``dim`` the vector size of the encoder in use, and
-        ``cosine_floor`` the cosine it gives unrelated texts."""
+    def __init__(self, storage: Storage, settings: Settings, space: VectorSpace) -> None:
+        """``space`` is that of the encoder in use."""
         self._catalog = storage.catalog
         self._passages = storage.passages
         self._root = settings.indexes_dir
-        self._encoder = encoder
-        self._dim = dim
-        self._floor = cosine_floor
-        self._evidence = Evidence(storage.passages, cosine_floor)
+        self._space = space
+        self._evidence = Evidence(storage.passages, space.cosine_floor)
         self._live: dict[tuple[str, str], LiveCollection] = {}
         self._lock = threading.Lock()
         self._compactor = _Compactor()
@@ -142,9 +130,7 @@ class Knowledge:
                     self._root / collection.uid,
                     self._passages,
                     self._evidence,
-                    encoder=self._encoder,
-                    dim=self._dim,
-                    cosine_floor=self._floor,
+                    self._space,
                 )
                 self._live[key] = live
             return live

@@ -13,6 +13,7 @@ from assistant.storage.values import CollectionRef, IndexName
 from assistant.storage.writing import batched
 from indexes.errors import IndexCorruptError
 from indexes.search import HybridIndex
+from indexes.types import VectorSpace
 
 INDEXES: tuple[IndexName, ...] = ("chunks", "faq")
 SAVE_ITEMS = 256
@@ -37,18 +38,13 @@ class LiveCollection:
         root: Path,
         passages: Passages,
         evidence: Evidence,
-        *,
-        encoder: str,
-        dim: int,
-        cosine_floor: float,
+        space: VectorSpace,
     ) -> None:
         self.collection = collection
         self._root = root
         self._passages = passages
         self._evidence = evidence
-        self._encoder = encoder
-        self._dim = dim
-        self._floor = cosine_floor
+        self._space = space
         self._lock = threading.Lock()
         self._version: int | None = None
         self._indexes: dict[IndexName, HybridIndex] = {}
@@ -108,7 +104,7 @@ class LiveCollection:
         self._unsaved[name] = 0
 
     def _check_encoder(self, feed: Feed) -> None:
-        found = feed.stale(self._encoder)
+        found = feed.stale(self._space.encoder)
         if found.stale:
             raise ModelError(
                 f"{found.stale} of {found.total} documents in collection "
@@ -126,9 +122,7 @@ class LiveCollection:
         except (IndexCorruptError, OSError) as error:
             reason = str(error)
         _log.warning("Building the %s index of %r anew: %s", name, self.collection.name, reason)
-        index = HybridIndex(
-            self._root / name, dim=self._dim, encoder=self._encoder, cosine_floor=self._floor
-        )
+        index = HybridIndex(self._root / name, self._space)
         try:
             self._rebuild(name, index, feed)
         except (OSError, TimeoutError) as error:
@@ -137,23 +131,21 @@ class LiveCollection:
         return index
 
     def _on_disk(self, name: IndexName) -> HybridIndex:
-        return HybridIndex.open(
-            self._root / name, dim=self._dim, encoder=self._encoder, cosine_floor=self._floor
-        )
+        return HybridIndex.open(self._root / name, self._space)
 
     def _rebuild(self, name: IndexName, index: HybridIndex, feed: Feed) -> None:
         # The order matters: first a state of the database, then have it on the disk, so that a
         # power cut never leaves a generation that is ahead of the database.
         _, last_deletion = feed.high_water(name)
         self._passages.flush()
-        index.rebuild(feed.items(name, 0, self._dim), last_deletion)
+        index.rebuild(feed.items(name, 0, self._space.dim), last_deletion)
         self._unsaved[name] = 0
 
     def _is_worth(self, name: IndexName, index: HybridIndex) -> bool:
         return self._unsaved[name] > max(SAVE_ITEMS, index.size // SAVE_SHARE)
 
     def _catch_up(self, name: IndexName, index: HybridIndex, feed: Feed) -> None:
-        for batch in batched(feed.items(name, index.last_item_id, self._dim), _ADD_AT_ONCE):
+        for batch in batched(feed.items(name, index.last_item_id, self._space.dim), _ADD_AT_ONCE):
             index.add(batch)
             self._unsaved[name] += len(batch)
         deleted, last_deletion = feed.deletions(name, index.last_deletion_id)

@@ -158,9 +158,7 @@ class Runtime:
         return Knowledge(
             self.storage,
             self.settings,
-            encoder=encoder.fingerprint,
-            dim=encoder.dim,
-            cosine_floor=encoder.cosine_floor,
+            encoder.space,
         )
 
     def tokenise(self, text: str) -> frozenset[str]:

@@ -56,9 +56,7 @@ class EncoderSwitch:
         self.knowledge = Knowledge(
             storage,
             settings,
-            encoder=self.encoder.fingerprint,
-            dim=self.encoder.dim,
-            cosine_floor=self.encoder.cosine_floor,
+            self.encoder.space,
         )
         self.ingestor = Ingestor(storage, self.encoder, self.knowledge, settings)
 

@@ -225,9 +225,7 @@ def _retrieved(encoder: Encoder, folder: Path, kept: Sequence[Row]) -> Iterator[
     with tempfile.TemporaryDirectory() as place:
         index = HybridIndex.open(
             Path(place),
-            dim=encoder.dim,
-            encoder=encoder.fingerprint,
-            cosine_floor=encoder.cosine_floor,
+            encoder.space,
         )
         items = zip(range(len(ids)), passages, encoder.encode_passages(passages), strict=True)
         index.rebuild((IndexItem(n + 1, text, vector) for n, text, vector in items), 0)

@@ -15,16 +15,12 @@ from indexes.types import FloatArray
 DENSE_WEIGHT = 0.6
 """Share of the dense side; from 0.5 to 0.7 the six public sets change by under a point."""
 
-COSINE_FLOOR = 0.7
-"""Where cosines start to count, of an encoder of which nothing is known. Encoders of the E5 family
-put unrelated texts at 0.7 and more; each one has its own level (``Encoder.cosine_floor``)."""
 
-
-def fuse(cosines: FloatArray, coverages: FloatArray, floor: float = COSINE_FLOOR) -> FloatArray:
+def fuse(cosines: FloatArray, coverages: FloatArray, floor: float) -> FloatArray:
     """Return float32 (n,), scores in [0, 1], of one query's candidates.
 
     ``cosines``: float32 (n,), in [-1, 1]; ``coverages``: float32 (n,), in [0, 1]; ``floor``: the
-    cosine of unrelated texts, below 1.
+    cosine of unrelated texts, below 1; encoders of the E5 family put it at 0.7 and more.
     """
     dense = np.clip((cosines - floor) / (1 - floor), 0.0, 1.0)
     fused: FloatArray = (DENSE_WEIGHT * dense + (1 - DENSE_WEIGHT) * coverages).astype(np.float32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from indexes.analysis import Analyzer
-from indexes.fusion import COSINE_FLOOR, fuse
+from indexes.fusion import fuse
 from indexes.lexical import (
     Int64Array,
     LexicalSearcher,
@@ -21,7 +21,7 @@ from indexes.lexical import (
 )
 from indexes.segment import ContentsBuilder, Segment, merge_contents
 from indexes.store import Generation, GenerationStore, Identity
-from indexes.types import FloatArray, Hit, IndexItem
+from indexes.types import FloatArray, Hit, IndexItem, VectorSpace
 
 CANDIDATES = 50
 """Candidates each side brings, at least; both sides then score all of them exactly."""
@@ -62,16 +62,13 @@ class HybridIndex:
     adds those after ``last_item_id`` again when the process starts.
     """
 
-    def __init__(
-        self, root: Path, *, dim: int, encoder: str, cosine_floor: float = COSINE_FLOOR
-    ) -> None:
-        """``encoder``: its fingerprint; ``cosine_floor``: the cosine it gives unrelated texts."""
+    def __init__(self, root: Path, space: VectorSpace) -> None:
         self._analyzer = Analyzer()
         self._store = GenerationStore(
-            root, Identity(dim=dim, encoder=encoder, analyzer=self._analyzer.version)
+            root, Identity(dim=space.dim, encoder=space.encoder, analyzer=self._analyzer.version)
         )
-        self._dim = dim
-        self._floor = cosine_floor
+        self._dim = space.dim
+        self._floor = space.cosine_floor
         self._write_lock = threading.Lock()
         # Two compactions of one index would each take the other's base for their own.
         self._compact_lock = threading.Lock()
@@ -79,15 +76,13 @@ class HybridIndex:
         self._snapshot = self._make((), has_base=False)
 
     @classmethod
-    def open(
-        cls, root: Path, *, dim: int, encoder: str, cosine_floor: float = COSINE_FLOOR
-    ) -> HybridIndex:
+    def open(cls, root: Path, space: VectorSpace) -> HybridIndex:
         """Load the current generation under ``root``, or start empty when there is none.
 
         Raises IndexCorruptError when a file is damaged or was made for another encoder,
         dimension or analyzer: then ``HybridIndex(root, ...)`` and ``rebuild`` from the source.
         """
-        index = cls(root, dim=dim, encoder=encoder, cosine_floor=cosine_floor)
+        index = cls(root, space)
         index._store.clean()
         index._load()
         return index

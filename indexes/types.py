@@ -92,6 +92,16 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """Whose vectors an index holds. ``encoder``: its fingerprint; ``cosine_floor``, below 1: the
+    cosine that it gives unrelated texts."""
+
+    encoder: str
+    dim: int
+    cosine_floor: float
+
+
+@dataclass(frozen=True, slots=True)
 class IndexItem:
     """What an index stores of a chunk or an FAQ question. ``vector``: float32 (dim,), unit length.
 

@@ -17,7 +17,7 @@ from assistant.live import INDEXES
 from assistant.settings import Settings
 from assistant.storage import Storage
 from assistant.types import Retrieved, Scope
-from indexes.types import FloatArray, Span
+from indexes.types import FloatArray, Span, VectorSpace
 
 DIM = 64
 
@@ -72,9 +72,8 @@ class Library:
         self.settings = settings
         self.encoder = encoder or HashingEncoder()
         self.storage = Storage.open(settings)
-        self.knowledge = Knowledge(
-            self.storage, settings, encoder=self.encoder.fingerprint, dim=self.encoder.dim
-        )
+        space = VectorSpace(self.encoder.fingerprint, self.encoder.dim, cosine_floor=0.7)
+        self.knowledge = Knowledge(self.storage, settings, space)
         self.ingestor = Ingestor(self.storage, self.encoder, self.knowledge, settings)
 
     def search(self, text: str, scope: Scope, k: int = 5) -> Retrieved:

@@ -57,9 +57,7 @@ def knowledge(settings: Settings, encoder: Encoder, tmp_path: Path) -> Iterator[
         made = Knowledge(
             storage,
             settings,
-            encoder=encoder.fingerprint,
-            dim=encoder.dim,
-            cosine_floor=encoder.cosine_floor,
+            encoder.space,
         )
         ingestor = Ingestor(storage, encoder, made, settings)
         assert ingestor.ingest([folder], SCOPE).failed == ()

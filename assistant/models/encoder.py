@@ -13,7 +13,7 @@ from assistant.models.manifest import ModelManifest
 from assistant.models.plain import plain_question
 from assistant.models.session import Backend, Choice, Tokens
 from assistant.models.unlike import unlike_cosine
-from indexes.types import FloatArray, Span
+from indexes.types import FloatArray, Span, VectorSpace
 
 # A token covers far fewer characters than this, so what is cut off could not have been encoded;
 # it bounds the work a 1 MB text can cause.
@@ -54,6 +54,11 @@ class Encoder:
             max_batch=max(backend.batch, 8),
             max_waiting=queue_size,
         )
+
+    @property
+    def space(self) -> VectorSpace:
+        """What an index of its vectors must know."""
+        return VectorSpace(self.fingerprint, self.dim, self.cosine_floor)
 
     @property
     def cosine_floor(self) -> float:

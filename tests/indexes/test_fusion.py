@@ -13,9 +13,11 @@ from hypothesis.extra import numpy as hnp
 
 from assistant.errors import AssistantError
 from indexes.evaluate import evaluate_retrieval, read_retrieval_set
-from indexes.fusion import COSINE_FLOOR, fuse
+from indexes.fusion import fuse
 from indexes.search import HybridIndex
 from indexes.types import Hit, IndexItem
+
+FLOOR = 0.7
 
 cosines = hnp.arrays(np.float32, 8, elements=st.floats(-1, 1, width=32))
 coverages = hnp.arrays(np.float32, 8, elements=st.floats(0, 1, width=32))
@@ -23,7 +25,7 @@ coverages = hnp.arrays(np.float32, 8, elements=st.floats(0, 1, width=32))
 
 @given(cosines, coverages)
 def test_scores_lie_between_0_and_1(cosine: np.ndarray, coverage: np.ndarray) -> None:
-    scores = fuse(cosine, coverage)
+    scores = fuse(cosine, coverage, FLOOR)
     assert scores.dtype == np.float32
     assert ((scores >= 0) & (scores <= 1 + 1e-6)).all()
 
@@ -33,20 +35,20 @@ def test_more_of_either_side_never_scores_less(
     cosine: np.ndarray, coverage: np.ndarray, more: float
 ) -> None:
     raised = np.minimum(cosine + np.float32(more), 1)
-    assert (fuse(raised, coverage) >= fuse(cosine, coverage)).all()
+    assert (fuse(raised, coverage, FLOOR) >= fuse(cosine, coverage, FLOOR)).all()
     raised = np.minimum(coverage + np.float32(more), 1)
-    assert (fuse(cosine, raised) >= fuse(cosine, coverage)).all()
+    assert (fuse(cosine, raised, FLOOR) >= fuse(cosine, coverage, FLOOR)).all()
 
 
 @given(hnp.arrays(np.float32, 8, elements=st.floats(0.75, 1, width=32), unique=True))
 def test_a_blind_lexical_side_leaves_the_order_of_the_dense_side(cosine: np.ndarray) -> None:
     nothing = np.zeros_like(cosine)
-    scores = fuse(cosine, nothing)
+    scores = fuse(cosine, nothing, FLOOR)
     assert (np.diff(scores[np.argsort(cosine)]) >= 0).all()
 
 
 def test_the_ends_of_the_scale() -> None:
-    ends = fuse(np.float32([1, COSINE_FLOOR, -1]), np.float32([1, 0, 0]))
+    ends = fuse(np.float32([1, FLOOR, -1]), np.float32([1, 0, 0]), FLOOR)
     np.testing.assert_allclose(ends, [1, 0, 0], atol=1e-6)
 
 
@@ -71,9 +73,7 @@ def test_fusion_is_no_worse_than_the_better_side(
     vectors = encoder.encode_passages(list(test.corpus.values()))
     index = HybridIndex.open(
         tmp_path,
-        dim=encoder.dim,
-        encoder=encoder.fingerprint,
-        cosine_floor=encoder.cosine_floor,
+        encoder.space,
     )
     index.rebuild(
         (IndexItem(n + 1, test.corpus[i], vectors[n]) for n, i in enumerate(ids)),

@@ -16,13 +16,14 @@ from index_corpora import DIM, brute_force, random_items, random_text, unit
 import indexes.segment
 from indexes.fusion import fuse
 from indexes.search import HybridIndex
-from indexes.types import FloatArray, Hit, IndexItem
+from indexes.types import FloatArray, Hit, IndexItem, VectorSpace
 
 RNG = np.random.default_rng(23)
+FLOOR = 0.7
 
 
 def open_index(root: Path) -> HybridIndex:
-    return HybridIndex.open(root, dim=DIM, encoder="test")
+    return HybridIndex.open(root, VectorSpace("test", DIM, FLOOR))
 
 
 def query_vector(rng: np.random.Generator) -> FloatArray:
@@ -39,7 +40,7 @@ def assert_same_as_brute_force(
         cosine, coverage = expected[hit.item_id]
         assert hit.cosine == pytest.approx(cosine, abs=1e-5)
         assert hit.coverage == pytest.approx(coverage, abs=1e-5)
-        fused = fuse(np.float32([hit.cosine]), np.float32([hit.coverage]))[0]
+        fused = fuse(np.float32([hit.cosine]), np.float32([hit.coverage]), FLOOR)[0]
         assert hit.score == pytest.approx(fused, abs=1e-6)
         assert 0.0 <= hit.score <= 1.0
     scores = [h.score for h in hits]

@@ -20,13 +20,14 @@ from index_corpora import DIM, random_items, random_text, unit
 import indexes.store
 from indexes.errors import IndexCorruptError
 from indexes.search import HybridIndex
+from indexes.types import VectorSpace
 
 RNG = np.random.default_rng(31)
 HERE = Path(__file__).parent
 
 
 def open_index(root: Path, encoder: str = "test", dim: int = DIM) -> HybridIndex:
-    return HybridIndex.open(root, dim=dim, encoder=encoder)
+    return HybridIndex.open(root, VectorSpace(encoder, dim, cosine_floor=0.7))
 
 
 def generation(root: Path) -> Path:
@@ -68,7 +69,7 @@ def test_damage_is_found_and_named(built: Path, name: str, damage: str) -> None:
         open_index(built)
     assert "rebuilt" in str(raised.value)
     # The way out: start empty on the same folder and build again.
-    index = HybridIndex(built, dim=DIM, encoder="test")
+    index = HybridIndex(built, VectorSpace("test", DIM, cosine_floor=0.7))
     assert index.size == 0
     index.rebuild(random_items(RNG, 10), 0)
     assert open_index(built).size == 10
@@ -141,8 +142,9 @@ def script(body: str) -> list[str]:
         from pathlib import Path
         from index_corpora import DIM, random_items
         from indexes.search import HybridIndex
+        from indexes.types import VectorSpace
         rng = np.random.default_rng(1)
-        index = HybridIndex.open(Path(sys.argv[1]), dim=DIM, encoder="test")
+        index = HybridIndex.open(Path(sys.argv[1]), VectorSpace("test", DIM, 0.7))
     """
     return [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body)]
 

@@ -13,9 +13,9 @@ from indexes.language import detect_language
 from indexes.sentences import split_sentences
 
 if TYPE_CHECKING:
-    from assistant.storage.codec import Sentences
     from assistant.models.encoder import Encoder
     from assistant.models.reranker import Reranker
+    from assistant.storage.codec import Sentences
     from indexes.types import FloatArray, Hit
 
 _AT_ONCE = 16

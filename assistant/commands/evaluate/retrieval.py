@@ -169,9 +169,7 @@ class _Ranking:
             self._passages = dict(enumerate(found, start=1))
         self._index = HybridIndex.open(
             folder,
-            dim=encoder.dim,
-            encoder=encoder.fingerprint,
-            cosine_floor=encoder.cosine_floor,
+            encoder.space,
         )
         items = (IndexItem(n, text, vectors[n - 1]) for n, text in enumerate(texts, start=1))
         self._index.rebuild(items, 0)
