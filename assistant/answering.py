@@ -17,6 +17,7 @@ from assistant.models.trained import TrainedModels
 from assistant.settings import Settings
 from assistant.storage import Storage
 from indexes.analysis import Analyzer
+from indexes.language import simplified
 
 
 class Answering:
@@ -33,7 +34,7 @@ class Answering:
         """Open the reranker and the reader where the settings ask for them."""
         self._settings = settings
         self._storage = storage
-        self._rules = Rules.load(analyzer.simplify)
+        self._rules = Rules.load(simplified)
         self._calibrations = {parts: Calibration.load(parts) for parts in ALL_PARTS}
         self._policy = Policy(
             self._calibrations,

@@ -5,8 +5,8 @@
 Each model is judged through its served int8 file on the test rows that its passport names, as they
 are and perturbed; the served encoder on retrieval folders, whose queries are perturbed. A loss is
 clean less perturbed on the same rows, with the interval of the paired bootstrap. What changes no
-row has none, which is not a loss of zero. A remedy is done to a text before the model reads it; it
-is measured on the perturbed text and, for what it costs, on the clean one.
+row has none, which is not a loss of zero. What the product does to a text before a model reads it
+(``assistant.models.plain``) has its part in every figure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from assistant.models.loading import load_encoder, open_classifier, open_reranke
 from assistant.models.reranker import Reranker
 from assistant.models.shipped import ShippedModel, install, shipped_models
 from assistant.settings import Settings
-from indexes.analysis import Analyzer
 from indexes.evaluate import read_retrieval_set
 from indexes.language import detect_language
 from indexes.search import HybridIndex
@@ -146,18 +145,6 @@ def perturbed(name: str, text: str) -> str:
     """Return ``text`` perturbed: the same in every run, whatever else is perturbed."""
     return PERTURBATIONS[name](text, Random(f"{name} {text}"))
 
-
-def quietened(text: str) -> str:
-    """Return text of three words or more that is all in capitals in lower case, other as it is."""
-    return text.lower() if text.isupper() and len(re.findall("[A-Z]{2,}", text)) > 2 else text
-
-
-REMEDIES: Mapping[str, tuple[str, Callable[[str], str]]] = {
-    "capitals lowered": ("upper case", quietened),
-    "simplified": ("traditional", Analyzer().simplify),
-    "emoji removed": ("emoji", lambda text: re.sub("[\U0001f000-\U0001faff\ufe0f]", "", text)),
-}
-"""By name: the perturbation it is for, and what it does."""
 
 Points: TypeAlias = list[tuple[float, float]]  # won and to be won, by row
 Rows: TypeAlias = list[tuple[str, Any]]  # texts, each with what is right for it
@@ -270,8 +257,6 @@ def measure(subject: Subject, limit: int) -> dict[str, Any]:
     return {
         "clean": bootstrap(clean, ratio).to_json(),
         "perturbed": {name: cost(given) for name, given in changed.items()},
-        "remedied": {n: cost([*map(by, changed[harm])]) for n, (harm, by) in REMEDIES.items()},
-        "clean, remedied": {n: cost([*map(by, texts)]) for n, (_, by) in REMEDIES.items()},
     }
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
 
+from indexes.language import simplified
+
 ANALYZER_VERSION = "2"
 """Part of an index's manifest; raise it whenever ``Analyzer.tokens`` changes its output."""
 
@@ -49,12 +51,6 @@ class Analyzer:
     version = ANALYZER_VERSION
 
     @cached_property
-    def _simplify(self) -> Any:
-        import opencc
-
-        return opencc.OpenCC("t2s").convert
-
-    @cached_property
     def _segment(self) -> Any:
         import rjieba
 
@@ -74,10 +70,6 @@ class Analyzer:
 
         return stem
 
-    def simplify(self, text: str) -> str:
-        """Return ``text`` with traditional Chinese characters folded to simplified ones."""
-        return str(self._simplify(text))
-
     def tokens(self, text: str) -> list[str]:
         """Return the terms of ``text``, repeats included.
 
@@ -88,7 +80,7 @@ class Analyzer:
         for match in _PIECES.finditer(clean):
             piece = match.group()
             if match.lastgroup == "han":
-                simple = self._simplify(piece)
+                simple = simplified(piece)
                 terms.extend(word for word in self._segment(simple) if len(word) > 1)
                 terms.extend(simple)
             elif match.lastgroup == "number":

@@ -1,8 +1,10 @@
-"""Tell Chinese from English by script, without a model."""
+"""Tell Chinese from English by script, without a model; read traditional Chinese as simplified."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 
 from indexes.types import Language
 
@@ -35,6 +37,27 @@ def detect_language(text: str) -> Language:
     function_words = sum(word.lower() in _FUNCTION_WORDS for word in words)
     english = _WORD_WEIGHT * (len(words) - function_words) + (1 + _WORD_WEIGHT) * function_words
     return "zh" if han > english else "en"
+
+
+def simplified(text: str) -> str:
+    """Return ``text`` with traditional Chinese characters as simplified ones.
+
+    Text that is no valid Unicode (lone surrogates) is returned as it is.
+    """
+    if not _HAN.search(text):
+        return text
+    try:
+        return _to_simplified()(text)
+    except UnicodeEncodeError:
+        return text
+
+
+@cache
+def _to_simplified() -> Callable[[str], str]:
+    import opencc
+
+    convert: Callable[[str], str] = opencc.OpenCC("t2s").convert
+    return convert
 
 
 def _sample(text: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from assistant.models.plain import plain_question
 from benchmarks.robustness import (
     PERTURBATIONS,
-    REMEDIES,
     Points,
     Subject,
     code_switch,
@@ -20,9 +20,9 @@ from benchmarks.robustness import (
     no_diacritics,
     no_punctuation,
     perturbed,
-    quietened,
     ratio,
 )
+from indexes.language import simplified
 
 EN = "How long does an international transfer to my savings account take, and what's the fee?"
 ZH = "我的信用卡丢了，挂失以后多久能拿到新卡？手续费是3.5元吗"
@@ -110,10 +110,10 @@ def test_case() -> None:
     assert perturbed("lower case", "My IBAN 卡") == "my iban 卡"
 
 
-def test_traditional_is_undone_by_its_remedy() -> None:
+def test_traditional_is_what_is_read_as_simplified() -> None:
     given = perturbed("traditional", ZH)
     assert given == "我的信用卡丟了，掛失以後多久能拿到新卡？手續費是3.5元嗎"
-    assert REMEDIES["simplified"][1](given) == ZH
+    assert simplified(given) == ZH
     assert perturbed("traditional", EN) == EN
 
 
@@ -151,19 +151,11 @@ def test_emoji_are_put_in_and_taken_out(text: str) -> None:
     given = perturbed("emoji", text)
     assert len(given) == len(text) + 2
     assert given[-1] not in text
-    assert REMEDIES["emoji removed"][1](given) == text
+    if text:  # of nothing but emoji, they stay
+        told, clean = (plain_question(one).split() for one in (given, text))
+        assert "".join(told) == "".join(clean)
     # Words stay whole.
     assert re.findall("[A-Za-z']+", given) == re.findall("[A-Za-z']+", text)
-
-
-def test_only_shouting_is_quietened() -> None:
-    assert quietened("WHERE IS MY CARD?") == "where is my card?"
-    for text in ("IBM", "USD EUR", "Where is MY CARD", "ATM取现", EN, ZH, ""):
-        assert quietened(text) == text
-
-
-def test_every_remedy_is_for_a_perturbation() -> None:
-    assert {harm for harm, _ in REMEDIES.values()} <= set(PERTURBATIONS)
 
 
 def test_ratio_is_points_won_of_those_to_be_won() -> None:
@@ -197,12 +189,6 @@ def test_a_loss_is_clean_less_perturbed_on_the_rows_that_changed() -> None:
     assert found["perturbed"]["traditional"] == {"changed": 0}
     # Rows that stay as they were are not asked again.
     assert [len(texts) for texts in model.asked if all(map(str.isupper, texts))] == [20]
-    # Lowering gives the clean rows back, and mends those that were shouted from the start.
-    assert found["remedied"]["capitals lowered"]["loss"]["value"] < 0
-    assert found["clean, remedied"]["capitals lowered"]["changed"] == 10
-    assert math.isclose(
-        found["clean, remedied"]["capitals lowered"]["loss"]["value"], -10 / 30, abs_tol=1e-6
-    )
 
 
 def test_rows_are_limited_and_the_same_each_time() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from assistant.models.headed import HeadedModel, Served
 from assistant.models.heads import HeadSpec
-from assistant.models.plain import unshouted
+from assistant.models.plain import plain_text
 from assistant.models.session import Outputs
 from assistant.models.tokens import probabilities
 from indexes.types import FloatArray
@@ -57,7 +57,7 @@ class Classifier(Served):
         return {head.name: predictions(head, outputs) for head in heads}
 
     def _outputs(self, texts: Sequence[str]) -> list[Outputs]:
-        plain = [unshouted(text) for text in texts]
+        plain = [plain_text(text) for text in texts]
         return self.model.run([item.tokens for item in self.model.tokenizer.texts(plain)])
 
 

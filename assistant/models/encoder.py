@@ -13,13 +13,14 @@ from assistant.models.manifest import ModelManifest
 from assistant.models.plain import plain_question
 from assistant.models.session import Backend, Choice, Tokens
 from assistant.models.unlike import unlike_cosine
+from indexes.language import simplified
 from indexes.types import FloatArray, Span, VectorSpace
 
 # A token covers far fewer characters than this, so what is cut off could not have been encoded;
 # it bounds the work a 1 MB text can cause.
 _MAX_CHARACTERS_PER_TOKEN = 64
 _LONE_CALL = 4
-_ENCODED = "passages after their context, spans by themselves"
+_ENCODED = "passages after their context, spans by themselves, in simplified characters"
 
 
 class Encoder:
@@ -91,7 +92,8 @@ class Encoder:
         """Return unit vectors float32 (n, dim) of passages."""
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
-        return np.stack(self._encode_prefixed([self.manifest.passage_prefix + t for t in texts]))
+        prefix = self.manifest.passage_prefix
+        return np.stack(self._encode_prefixed([prefix + simplified(text) for text in texts]))
 
     def encode_passages_with_spans(
         self,

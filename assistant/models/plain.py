@@ -1,13 +1,17 @@
-"""Texts as models have learnt them: not all in capitals, and questions without emoji.
+"""Texts as models have learnt them: not all in capitals, in simplified characters, and questions
+without emoji.
 
 A text in capitals falls into other pieces, most of them single letters: the shipped classifiers
 lost 7 to 13 points by it, dense search 8 to 12. Emoji at a question's end cost dense English search
-9 points (``python -m benchmarks.robustness``).
+9 points. Traditional characters cost question pairs up to 4 points, read as simplified ones none
+(``python -m benchmarks.robustness``).
 """
 
 from __future__ import annotations
 
 import re
+
+from indexes.language import simplified
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _FEWEST = 3
@@ -22,7 +26,12 @@ def unshouted(text: str) -> str:
     return text.lower()
 
 
+def plain_text(text: str) -> str:
+    """Return a text not in capitals, in simplified characters; most texts as they are."""
+    return unshouted(simplified(text))
+
+
 def plain_question(text: str) -> str:
-    """Return a question without emoji and not in capitals; one of nothing but emoji as it is."""
+    """Return a question as ``plain_text`` does and without emoji, unless it is nothing else."""
     told = _EMOJI.sub(" ", text)
-    return unshouted(" ".join(told.split()) if told != text and told.strip() else text)
+    return plain_text(" ".join(told.split()) if told != text and told.strip() else text)

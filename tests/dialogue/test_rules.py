@@ -5,12 +5,12 @@ import time
 import pytest
 
 from assistant.dialogue.rules import Rules
-from indexes.analysis import Analyzer
+from indexes.language import simplified
 
 
 @pytest.fixture(scope="module")
 def rules() -> Rules:
-    return Rules.load(Analyzer().simplify)
+    return Rules.load(simplified)
 
 
 @pytest.mark.parametrize(

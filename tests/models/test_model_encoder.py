@@ -114,6 +114,12 @@ def test_passages_are_encoded_after_their_context_and_spans_by_themselves(
     np.testing.assert_array_equal(spans[2], vectors[2:])
 
 
+def test_traditional_and_simplified_chinese_are_one(encoder: Encoder) -> None:
+    simple, traditional = "信用卡丢了怎么挂失？", "信用卡丟了怎麼掛失？"
+    for encode in (encoder.encode_queries, encoder.encode_passages):
+        np.testing.assert_array_equal(encode([simple]), encode([traditional]))
+
+
 def test_a_passage_without_spans_has_none(encoder: Encoder) -> None:
     vectors, spans = encoder.encode_passages_with_spans(["a", "b c"], ["", ""], [[], [Span(0, 1)]])
     assert vectors.shape == (2, encoder.dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.models.plain import plain_question, unshouted
+from assistant.models.plain import plain_question, plain_text, unshouted
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,20 @@ def test_only_a_text_wholly_in_capitals_is_lowered(text: str, plain: str) -> Non
     ],
 )
 def test_a_question_loses_its_emoji_but_nothing_else(text: str, plain: str) -> None:
+    assert plain_question(text) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("信用卡丟了怎麼掛失？", "信用卡丢了怎么挂失？"),
+        ("WHERE IS 我的帳單", "WHERE IS 我的帐单"),
+        ("已是简体", "已是简体"),
+        ("WHERE IS MY CARD", "where is my card"),
+        ("半个\ud800字帳", "半个\ud800字帳"),
+        ("", ""),
+    ],
+)
+def test_traditional_characters_are_read_as_simplified(text: str, plain: str) -> None:
+    assert plain_text(text) == plain
     assert plain_question(text) == plain

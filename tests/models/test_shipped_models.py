@@ -149,6 +149,17 @@ def test_pairs_of_questions_are_told_apart(settings: Settings) -> None:
     assert scores[0] >= served.head.threshold > scores[1]
 
 
+def test_traditional_chinese_is_read_as_simplified(settings: Settings) -> None:
+    with closing(loading.open_reranker(settings, "pairs")) as pairs:
+        ours, theirs = pairs.score([("花呗怎么还款", "怎么还花呗"), ("花唄怎麼還款", "怎麼還花唄")])
+        assert ours == pytest.approx(theirs, abs=1e-6)
+    with closing(loading.open_classifier(settings, "sentiment")) as sentiment:
+        ours, theirs = sentiment.classify(
+            ["公司业绩大增，股价创历史新高", "公司業績大增，股價創歷史新高"]
+        )
+        assert ours.probability == pytest.approx(theirs.probability, abs=1e-6)
+
+
 def test_every_shipped_model_is_tried_here() -> None:
     tried = {*SAID, *(f"tagger/{name}" for name in TAGGED), *OTHERS}
     assert {str(model) for model in shipped_models()} == tried

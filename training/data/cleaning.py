@@ -9,12 +9,11 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
 from assistant.errors import InvalidInputError
-from indexes.analysis import Analyzer
+from indexes.language import simplified
 from training.data.ledger import Ledger, RowProblem
 from training.data.masking import mask_personal_data
 from training.data.mojibake import mend_mojibake
@@ -68,10 +67,6 @@ class Cleaner:
         """Cleans what was cleaned before, without counting it twice."""
         return Cleaner(self._rules, self._kind, Ledger())
 
-    @cached_property
-    def _simplify(self) -> Callable[[str], str]:
-        return Analyzer().simplify
-
     def text(self, text: str) -> str:
         """Return the cleaned text, which may be empty. Too long raises by ``too_long``."""
         return self._final(self.fragment(self._bounded(text)))
@@ -108,7 +103,7 @@ class Cleaner:
         return text
 
     def _simplified(self, text: str) -> str:
-        simple = self._simplify(text)
+        simple = simplified(text)
         if simple != text:
             self._ledger.mend("texts brought to simplified characters")
         return simple

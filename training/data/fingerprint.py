@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from indexes.analysis import Analyzer
+from indexes.language import simplified
 
 HashArray = npt.NDArray[np.uint64]
 IndexArray = npt.NDArray[np.int64]
@@ -50,11 +50,6 @@ def _punctuation() -> dict[int, None]:
 _CONTROL = ("Cc", "Cf")
 
 
-@cache
-def _analyzer() -> Analyzer:
-    return Analyzer()
-
-
 def folded(text: str) -> str:
     """Return ``text`` folded for comparison: two texts with one folded form are duplicates.
 
@@ -66,7 +61,7 @@ def folded(text: str) -> str:
     bare = marked.translate(_punctuation()).translate(_KEPT)
     if not bare:
         return plain.strip()
-    return bare if bare.isascii() else _analyzer().simplify(bare)
+    return bare if bare.isascii() else simplified(bare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,7 @@ def shingle(texts: Sequence[str]) -> Shingles:
     lengths: list[int] = []
     for text in texts:
         plain = unicodedata.normalize("NFKC", text).casefold()
-        units = _UNITS.findall(plain if plain.isascii() else _analyzer().simplify(plain))
+        units = _UNITS.findall(plain if plain.isascii() else simplified(plain))
         block.extend(map(codes.__getitem__, units))
         lengths.append(len(units))
         if len(block) > _BLOCK_UNITS:
