@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,11 +14,20 @@ from assistant.models.encoder import Encoder
 from assistant.models.unlike import general_questions
 from assistant.storage import Storage
 from indexes.language import detect_language
-from indexes.types import FloatArray
+from indexes.types import FloatArray, Language
 
 _USUAL = 300
 _ENOUGH = 20
 """A smaller FAQ says too little of what a tenant's customers usually ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A tenant's matcher, the state of the database it was made of, and its examples' vectors."""
+
+    state: tuple[int, ...]
+    matcher: Matcher
+    vectors: Mapping[str, FloatArray]
 
 
 class TenantIntents:
@@ -27,8 +38,7 @@ class TenantIntents:
         self._encoder = encoder
         self._calibrator = IntentCalibrator.load()
         self._lock = threading.Lock()
-        self._made: dict[str, tuple[tuple[int, ...], Matcher]] = {}
-        self._vectors: dict[str, FloatArray] = {}
+        self._made: dict[str, _Made] = {}
 
     def matcher(self, tenant: str) -> Matcher | None:
         """Return what tells the tenant's intents apart, None where it has none."""
@@ -36,37 +46,46 @@ class TenantIntents:
         if not state[0]:
             return None
         made = self._made.get(tenant)
-        if made is None or made[0] != state:
+        if made is None or made.state != state:
             with self._lock:
-                made = self._made[tenant] = (state, self._make(tenant))
-        return made[1]
+                made = self._made[tenant] = self._make(tenant, state)
+        return made.matcher
 
-    def _make(self, tenant: str) -> Matcher:
+    def _make(self, tenant: str, state: tuple[int, ...]) -> _Made:
         intents = self._storage.intents.of(tenant)
-        centre = self._centre()
         usual, languages = self._storage.intents.usual_questions(
             tenant, self._encoder.fingerprint, self._encoder.dim, _USUAL
         )
-        others = [centre(usual, languages)]
+        others = [self._centre(usual, languages)]
         if len(usual) < _ENOUGH:
-            others.append(self._centred(general_questions(), centre))
-        examples = [self._centred(intent.examples, centre) for intent in intents]
-        return Matcher(intents, examples, np.concatenate(others), self._calibrator, centre)
+            others.append(self._centre(self._general, self._languages))
+        vectors = self._encoded(tenant, [text for one in intents for text in one.examples])
+        examples = [
+            self._centre(
+                np.stack([vectors[text] for text in one.examples]),
+                [detect_language(text) for text in one.examples],
+            )
+            for one in intents
+        ]
+        usual = np.concatenate(others)
+        matcher = Matcher(intents, examples, usual, self._calibrator, self._centre)
+        return _Made(state, matcher, vectors)
 
+    def _encoded(self, tenant: str, texts: Sequence[str]) -> dict[str, FloatArray]:
+        """Return the vectors of texts; those the tenant had before are not made again."""
+        before = self._made[tenant].vectors if tenant in self._made else {}
+        new = [text for text in dict.fromkeys(texts) if text not in before]
+        made = dict(zip(new, self._encoder.encode_queries(new), strict=True))
+        return {text: before[text] if text in before else made[text] for text in texts}
+
+    @cached_property
+    def _general(self) -> FloatArray:
+        return self._encoder.encode_queries(general_questions())
+
+    @cached_property
+    def _languages(self) -> list[Language]:
+        return [detect_language(text) for text in general_questions()]
+
+    @cached_property
     def _centre(self) -> Centre:
-        general = general_questions()
-        self._encode(general)
-        return Centre(self._stacked(general), [detect_language(text) for text in general])
-
-    def _centred(self, texts: Sequence[str], centre: Centre) -> FloatArray:
-        self._encode(texts)
-        return centre(self._stacked(texts), [detect_language(text) for text in texts])
-
-    def _stacked(self, texts: Sequence[str]) -> FloatArray:
-        return np.stack([self._vectors[text] for text in texts])
-
-    def _encode(self, texts: Sequence[str]) -> None:
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if new:
-            vectors = self._encoder.encode_queries(new)
-            self._vectors.update(zip(new, vectors, strict=True))
+        return Centre(self._general, self._languages)

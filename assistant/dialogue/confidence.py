@@ -40,6 +40,12 @@ Parts = Literal["retrieval", "reranker", "reader"]
 ALL_PARTS: tuple[Parts, ...] = ("retrieval", "reranker", "reader")
 
 
+def logistic(weights: Sequence[float], bias: float, values: Sequence[float]) -> float:
+    """Return the probability in [0, 1] that a logistic regression gives ``values``."""
+    z = bias + sum(w * v for w, v in zip(weights, values, strict=True))
+    return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, z))))
+
+
 def _shortness(terms: Mapping[str, float]) -> float:
     """1 for a bare word, falling to 0 as the question names more things."""
     return 1.0 / max(1, len(terms))
@@ -137,9 +143,7 @@ class Calibrator:
         missing = [name for name in self.features if name not in values]
         if missing:
             raise ValueError(f"features {missing} are missing")
-        weighted = zip(self.weights, self.features, strict=True)
-        z = self.bias + sum(weight * values[name] for weight, name in weighted)
-        return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, z))))
+        return logistic(self.weights, self.bias, [values[name] for name in self.features])
 
     def threshold(self, error_rate: float) -> float:
         """Return the lowest threshold whose held-aside risk stays within ``error_rate``.

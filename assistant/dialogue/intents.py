@@ -12,7 +12,6 @@ probability; it is the out-of-scope test as well.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from assistant.dialogue.confidence import logistic
 from assistant.models.prototypes import prototypes, unit
 from assistant.types import Intent, IntentMatch
 from indexes.types import FloatArray, Language
@@ -56,8 +56,7 @@ class IntentCalibrator:
 
     def probability(self, values: Sequence[float]) -> float:
         """Return the probability in [0, 1] for values of ``FEATURES``."""
-        z = self.bias + sum(w * v for w, v in zip(self.weights, values, strict=True))
-        return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, z))))
+        return logistic(self.weights, self.bias, values)
 
 
 class Centre:
