@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from assistant.models.build.tuned import TUNED_FILE
-from assistant.models.card import interval
+from assistant.models.card import GROUP, interval
 from assistant.models.passport import PASSPORT_FILE, Figure, Passport, passport_from_json
 from assistant.models.shipped import ShippedModel, shipped_models
 
@@ -22,6 +22,7 @@ METRICS = (
     "f1", "token_accuracy", "token_macro_f1", "roc_auc", "ece", "mrr_at_10", "recall_at_1",
 )  # fmt: skip
 """What is told of a split, as far as it was measured."""
+_NO_SETS = {GROUP + name for name in ("zh", "en", "shortest", "longest")}
 _FEWEST = 50
 """Of a set with fewer test rows nothing can be said; they count among all rows."""
 
@@ -53,7 +54,7 @@ def lines(model: ShippedModel) -> Iterator[str]:
 def tests(passport: Passport) -> dict[str, dict[str, Figure]]:
     """Return the figures to tell of each test split, by the name of its set."""
     return {
-        f"{'all test rows' if split == 'test' else split.removeprefix('test_')}, "
+        f"{'all test rows' if split == 'test' else split.removeprefix(GROUP)}, "
         f"n = {next(iter(found.values())).n:,}": {
             name: found[name] for name in METRICS if name in found and name not in _pointless(found)
         }
@@ -63,7 +64,8 @@ def tests(passport: Passport) -> dict[str, dict[str, Figure]]:
 
 
 def _tells(split: str, found: Mapping[str, Figure]) -> bool:
-    return split == "test" or next(iter(found.values())).n >= _FEWEST
+    large = next(iter(found.values())).n >= _FEWEST
+    return split == "test" or (large and split not in _NO_SETS)
 
 
 def _pointless(found: Mapping[str, Figure]) -> set[str]:

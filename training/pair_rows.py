@@ -10,7 +10,9 @@ from itertools import chain
 import numpy as np
 
 from assistant.errors import InvalidInputError
+from assistant.models.plain import plain_question
 from assistant.models.tokens import ModelTokenizer, Tokenized
+from indexes.language import simplified
 from indexes.sentences import split_sentences
 from indexes.types import FloatArray
 from training.contrast import Pair
@@ -29,7 +31,8 @@ class PairTexts:
         """Both sides are queries where ``contrast.symmetric`` says so."""
         base, limit = job.base, job.recipe.train.max_tokens
         query, passage = base.original.query_prefix, base.original.passage_prefix
-        second = query if job.recipe.contrast.symmetric else passage
+        self._symmetric = job.recipe.contrast.symmetric
+        second = query if self._symmetric else passage
         longest = min(limit, base.weights.shape.max_positions)
         self._sides = tuple(
             ModelTokenizer(base.tokenizer, longest, prefix, prefix) for prefix in (query, second)
@@ -37,11 +40,12 @@ class PairTexts:
 
     def queries(self, texts: Sequence[str]) -> list[Tokenized]:
         """Return first texts ready to run."""
-        return self._sides[0].texts(texts)
+        return self._sides[0].texts([plain_question(text) for text in texts])
 
     def passages(self, texts: Sequence[str]) -> list[Tokenized]:
         """Return second texts ready to run."""
-        return self._sides[1].texts(texts)
+        made = plain_question if self._symmetric else simplified
+        return self._sides[1].texts([made(text) for text in texts])
 
 
 def pairs_of(rows: Sequence[Row]) -> list[TextPair]:

@@ -21,8 +21,9 @@ from filelock import FileLock, Timeout
 from assistant.errors import BusyError, InvalidInputError
 from assistant.evaluation import Metric
 from assistant.models.build.tuned import read_tuned
+from assistant.models.card import GROUP
 from assistant.models.names import SHARED_TENANT, valid_model_name
-from assistant.models.passport import Gate, Passport
+from assistant.models.passport import Failure, Gate, Passport
 from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
@@ -32,6 +33,7 @@ from training.data.pipeline import prepare
 from training.data.rows import Row
 from training.data.storage import Prepared
 from training.export import check_loss, export
+from training.failures import failures, groups
 from training.job import Job, Metrics, TaskModule, Trained
 from training.recipe import Recipe
 from training.reporting import Reporter
@@ -243,16 +245,18 @@ def judged(
         from training.teachers import beside_teacher
 
         trained = beside_teacher(job, module, trained, folder / "int8", metric)
-    return passports.passport(job, trained, folder, metrics=metrics, gate=gate, parity=parity)
+    passport = passports.passport(job, trained, folder, metrics=metrics, gate=gate, parity=parity)
+    # A company's own rows stay out of the card, which is passed on.
+    return replace(passport, failures=mistakes(job, module, folder / "int8", quote=False))
 
 
 def measured(job: Job, module: TaskModule, model: Path) -> dict[str, Metrics]:
-    """Return what the served model reaches on every split that holds rows, and on the test rows of
-    each set where there are several."""
+    """Return what the served model reaches on every split that holds rows, and on groups of the
+    test rows (``training.failures.groups``)."""
     more = getattr(module, "more_splits", None)
     splits = {"valid": job.data.valid, "test": job.data.test, **(more(job) if more else {})}
     if getattr(module, "prepare", None) is None:
-        splits |= by_set(job.data.test)
+        splits |= {GROUP + name: rows for name, rows in groups(job.data.test).items()}
     found: dict[str, Metrics] = {}
     for split, rows in splits.items():
         if rows:
@@ -261,14 +265,13 @@ def measured(job: Job, module: TaskModule, model: Path) -> dict[str, Metrics]:
     return found
 
 
-def by_set(rows: Sequence[Row]) -> dict[str, Sequence[Row]]:
-    """Return test rows by the folder they come from, as ``test_FOLDER``; none if it is one."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        path = Path(row.source.rpartition(":")[0])
-        folder = (path.parent if path.suffix else path).name or "root"
-        found.setdefault(f"test_{folder}", []).append(row)
-    return dict(found) if len(found) > 1 else {}
+def mistakes(job: Job, module: TaskModule, model: Path, *, quote: bool) -> tuple[Failure, ...]:
+    """Return the most frequent mistakes of a built model on the rows it is judged by."""
+    outcomes = getattr(module, "outcomes", None)
+    rows = job.data.test or job.data.valid
+    if outcomes is None or not rows:
+        return ()
+    return failures(outcomes(model, rows, job), quote=quote)
 
 
 def decide(job: Job, module: TaskModule, metric: str, metrics: dict[str, Metrics]) -> Gate:

@@ -31,6 +31,7 @@ from assistant.models.store import ModelStore
 from assistant.settings import Settings
 from training import passports
 from training.export import save_tuned
+from training.failures import may_quote
 from training.job import Job
 from training.recipe import Recipe, read_recipe
 from training.reporting import Reporter, Silent
@@ -39,6 +40,7 @@ from training.run import (
     make_job,
     measured,
     metric_of,
+    mistakes,
     run,
     run_folder,
     switch_off_telemetry,
@@ -124,16 +126,23 @@ def ship(
         if not passport.gate.passed:
             raise InvalidInputError(f"{version.ref} is not shipped: {passport.gate.verdict()}.")
         shutil.rmtree(part / "int8")
-        text = passport.to_json()
-        (part / PASSPORT_FILE).write_text(text, encoding="utf-8")
-        (part / CARD_FILE).write_text(card(passport_from_json(text)), encoding="utf-8")
+        write_papers(passport, part)
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(part, target)
     return target
 
 
-def judged_again(job: Job, before: Passport, folder: Path, treatment: Sequence[str]) -> Passport:
+def write_papers(passport: Passport, folder: Path) -> None:
+    """Write passport and card into the folder of a shipped model."""
+    text = passport.to_json()
+    (folder / PASSPORT_FILE).write_text(text, encoding="utf-8")
+    (folder / CARD_FILE).write_text(card(passport_from_json(text)), encoding="utf-8")
+
+
+def judged_again(
+    job: Job, before: Passport, folder: Path, treatment: Sequence[str] = ()
+) -> Passport:
     """Build the int8 model of ``folder`` and return the passport with what that one reaches."""
     module = task_module(job.recipe.recipe.task)
     build_tuned(read_tuned(folder / TUNED_FILE), job.base.original, folder / "int8")
@@ -152,6 +161,7 @@ def judged_again(job: Job, before: Passport, folder: Path, treatment: Sequence[s
             *(note for note in before.notes if not note.startswith("![")),
             *treatment,
         ),
+        failures=mistakes(job, module, folder / "int8", quote=may_quote(before.data.licences)),
         shipped=True,
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 from assistant.models.passport import Figure, Passport
 
 CARD_FILE = "card.md"
+GROUP = "test_"
+"""How the name of a split begins that is a part of the test rows: a set, a language, a length."""
 _PURPOSES = {
     "encoder": "Turns questions and passages into vectors, to find the passages that answer.",
     "reranker": "Says how probably two texts belong together, as question and passage do.",
@@ -31,6 +33,7 @@ def card(passport: Passport) -> str:
         _origin(passport),
         _data(passport),
         _figures(passport),
+        _failures(passport),
         _gate(passport),
         _export(passport),
         _cost(passport),
@@ -71,15 +74,29 @@ def _data(passport: Passport) -> list[str]:
 
 
 def _figures(passport: Passport) -> list[str]:
+    own = passport.gate.metric.rpartition(".")[2]
     rows = [
         (split, name, interval(figure), f"{figure.n:,}")
         for split, figures in passport.metrics.items()
         for name, figure in figures.items()
+        # Of a group of the rows, what the model is judged by will do.
+        if not split.startswith(GROUP) or name == own
     ]
     if not rows:
         return ["## Figures", "", "None were measured."]
     head = ["## Figures", "", "Measured through the served model; 95 % intervals.", ""]
     return [*head, *_table(("split", "metric", "value", "rows"), rows)]
+
+
+def _failures(passport: Passport) -> list[str]:
+    if not passport.failures:
+        return []
+    rows = [(f.right, f.said, f"{f.count:,} of {f.of:,}", f.example) for f in passport.failures]
+    columns: tuple[str, ...] = ("right", "said", "times", "for example")
+    if not any(f.example for f in passport.failures):
+        columns, rows = columns[:3], [row[:3] for row in rows]  # type: ignore[misc]
+    head = ["## Where it fails", "", "Its most frequent mistakes on the rows it is judged by.", ""]
+    return [*head, *_table(columns, rows)]
 
 
 def _gate(passport: Passport) -> list[str]:

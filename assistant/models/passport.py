@@ -49,6 +49,18 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A mistake that a model makes: ``said`` where ``right`` would be, ``count`` times of the
+    ``of`` test cases in which ``right`` is right. ``example``: one text of them, or empty."""
+
+    right: str
+    said: str
+    count: int
+    of: int
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DataNote:
     """The data it learned from: SHA-256 of all rows, licences, rows per split, the whole card."""
 
@@ -66,7 +78,7 @@ class Passport:
     tuned from; ``metrics`` split -> name -> figure, measured through the served int8 model;
     ``parity`` figures of the export's gates; ``latency_ms`` and ``memory_mb`` by device, latency
     further by what was timed; ``size_bytes`` of the int8 model; ``created`` ISO 8601, UTC;
-    ``shipped``: it came with the product.
+    ``failures`` are the most frequent mistakes on test rows; ``shipped``: it came with the product.
     """
 
     # pydantic checks these classes when a passport is read; numbers must be finite.
@@ -93,6 +105,7 @@ class Passport:
     created: str = ""
     description: str = ""
     notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     shipped: bool = False
     format: int = PASSPORT_FORMAT
 

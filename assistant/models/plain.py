@@ -31,6 +31,11 @@ def plain_text(text: str) -> str:
     return unshouted(simplified(text))
 
 
+def plain_pair(a: str, b: str) -> tuple[str, str]:
+    """Return two texts as ``plain_text`` does."""
+    return plain_text(a), plain_text(b)
+
+
 def plain_question(text: str) -> str:
     """Return a question as ``plain_text`` does and without emoji, unless it is nothing else."""
     told = _EMOJI.sub(" ", text)

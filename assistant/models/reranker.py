@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assistant.models.headed import HeadedModel, Served
-from assistant.models.plain import plain_text
+from assistant.models.plain import plain_pair
 from assistant.models.tokens import probabilities
 from indexes.types import FloatArray
 
@@ -36,7 +36,7 @@ class Reranker(Served):
         """
         if not pairs:
             return np.empty(0, dtype=np.float32)
-        plain = [(plain_text(a), plain_text(b)) for a, b in pairs]
+        plain = [plain_pair(a, b) for a, b in pairs]
         outputs = self.model.run([item.tokens for item in self.model.tokenizer.pairs(plain)])
         logits = np.array([values[self.head.name][0, 0] for values in outputs], dtype=np.float32)
         return probabilities(self.head, logits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,13 @@ from assistant.errors import InvalidInputError
 from assistant.evaluation import classification_report, multilabel_report
 from assistant.models.classifier import Classifier
 from assistant.models.heads import HeadSpec
-from assistant.models.plain import unshouted
+from assistant.models.plain import plain_text
 from assistant.models.tokens import Tokenized, probabilities
 from indexes.types import FloatArray
 from training import continual, pseudo, records
 from training.calibrating import rejection_threshold, sigmoid_temperature, softmax_temperature
 from training.data.rows import Kind, LabelledText, Row
+from training.failures import NOTHING, Outcome
 from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.linear import start_head
@@ -154,6 +155,25 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
         return measured(served, labelled(rows), multi_label=head_section(job).multi_label)
 
 
+def outcomes(model: Path, rows: Sequence[Row], job: Job) -> Iterator[Outcome]:
+    """Yield what was right and what the served classifier says, of each label where there are
+    several."""
+    from assistant.models.loading import open_classifier
+
+    wanted = labelled(rows)
+    with closing(open_classifier(job.settings, job.recipe.registry_task, str(model))) as served:
+        predictions = served.classify([row.text for row in wanted])
+    for row, said in zip(wanted, predictions, strict=True):
+        if not head_section(job).multi_label:
+            yield Outcome(row.labels[0], said.label, row.text)
+            continue
+        for label in row.labels:
+            yield Outcome(label, label if label in said.labels else NOTHING, row.text)
+        for label in said.labels:
+            if label not in row.labels:
+                yield Outcome(NOTHING, label, row.text)
+
+
 def measured(served: Classifier, wanted: Sequence[LabelledText], *, multi_label: bool) -> Metrics:
     """Return the scores of a classifier on labelled texts."""
     predictions = served.classify([row.text for row in wanted])
@@ -219,7 +239,7 @@ def labelled(rows: Sequence[Row]) -> list[LabelledText]:
 def tokenized(job: Job, rows: Sequence[LabelledText], head: HeadSpec) -> list[Tokenized]:
     """Return the rows' texts as they will be served."""
     tokenizer = job.base.model_tokenizer(job.recipe.train.max_tokens, head.pooling)
-    return tokenizer.texts([unshouted(row.text) for row in rows])
+    return tokenizer.texts([plain_text(row.text) for row in rows])
 
 
 def targets(head: HeadSpec, rows: Sequence[LabelledText]) -> list[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from training.data.ledger import Ledger
 from training.data.readers import find_sources, read_source
 from training.data.rows import Kind, PlainText, ReadingExample, Row
 from training.data.spec import DataSpec
+from training.failures import NOTHING, Outcome
 from training.fitting import make_model, train_heads
 from training.job import Job, Metrics, Trained
 from training.modeling import TunedModel
@@ -86,6 +87,26 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
 
     with closing(open_reader(job.settings, str(model))) as served:
         return measured(served, reading.questions(rows))
+
+
+def outcomes(model: Path, rows: Sequence[Row], job: Job) -> Iterator[Outcome]:
+    """Yield what was right and what the served reader does with each question."""
+    from assistant.models.loading import open_reader
+
+    wanted = reading.questions(rows)
+    with closing(open_reader(job.settings, str(model))) as served:
+        found = served.read_pairs([(row.question, row.context) for row in wanted])
+    for row, said in zip(wanted, found, strict=True):
+        answers = [answer.text for answer in row.answers]
+        right = "the answer" if answers else NOTHING
+        if said.no_answer:
+            told = NOTHING
+        elif answers and f1_score(said.text, answers, reading.language_of(row)):
+            exact = f1_score(said.text, answers, reading.language_of(row)) == 1
+            told = right if exact else "the answer, cut otherwise"
+        else:
+            told = "other words"
+        yield Outcome(right, told, row.question)
 
 
 def measured(served: Reader, rows: Sequence[ReadingExample]) -> Metrics:

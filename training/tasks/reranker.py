@@ -7,7 +7,7 @@ is then found by the encoder, and the model is measured by how it reorders the e
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +17,14 @@ import numpy as np
 from assistant.errors import InvalidInputError
 from assistant.evaluation import best_threshold, pair_metrics
 from assistant.models.heads import HeadSpec
+from assistant.models.plain import plain_pair
 from assistant.models.reranker import Reranker
 from assistant.models.tokens import probabilities
 from indexes.types import FloatArray
 from training.calibrating import sigmoid_temperature
 from training.data.rows import Kind, Row, TextPair
 from training.data.storage import Prepared
+from training.failures import Outcome
 from training.fitting import example, make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.losses import MultiLabel
@@ -36,6 +38,7 @@ METRIC = "accuracy"
 HEAD = "match"
 _SAMPLE = 48
 _MATCH = 0.5
+_BELONG = ("apart", "together")
 RERANKED = 20
 """How many of the encoder's passages a reranker orders when it is measured."""
 # A look at the order in between, not the measure of the result.
@@ -65,7 +68,7 @@ def train(job: Job) -> Trained:
     _refuse_one_class(labelled)
     head = make_head(job)
     tokenizer = job.base.model_tokenizer(room(job), head.pooling)
-    items = tokenizer.pairs([(row.text_a, row.text_b) for row in labelled])
+    items = tokenizer.pairs([plain_pair(row.text_a, row.text_b) for row in labelled])
     examples = [
         example(item, labels=[float(row.label or 0)])
         for item, row in zip(items, labelled, strict=True)
@@ -94,6 +97,19 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
     with closing(open_reranker(job.settings, str(model))) as served:
         passages = passages_of(job) if needs_search(own) else None
         return measured(served, own, passages)
+
+
+def outcomes(model: Path, rows: Sequence[Row], job: Job) -> Iterator[Outcome]:
+    """Yield what was right and what the served model says of each labelled pair."""
+    from assistant.models.loading import open_reranker
+
+    labelled = [row for row in pairs(rows) if row.label is not None]
+    with closing(open_reranker(job.settings, str(model))) as served:
+        given = served.score([(row.text_a, row.text_b) for row in labelled])
+        said = (given >= served.head.threshold).tolist()
+    for row, right, match in zip(labelled, truth_of(labelled), said, strict=True):
+        text = f"{row.text_a} / {row.text_b}"
+        yield Outcome(_BELONG[bool(right)], _BELONG[match], text)
 
 
 def measured(served: Reranker, rows: Sequence[TextPair], passages: Passages | None) -> Metrics:
@@ -229,7 +245,13 @@ def _logits(
     """Return the logit of each pair, float32 (pairs,)."""
     tokenizer = job.base.model_tokenizer(room(job), head.pooling)
     pad = job.base.weights.vocabulary.pad
-    found = predict(model, tokenizer.pairs(texts), head.name, pad, job.recipe.train)
+    found = predict(
+        model,
+        tokenizer.pairs([plain_pair(*pair) for pair in texts]),
+        head.name,
+        pad,
+        job.recipe.train,
+    )
     return np.array([row[0] for row in found], dtype=np.float32)
 
 

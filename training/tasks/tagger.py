@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from assistant.models.tagger import Tagger
 from training import tagging
 from training.calibrating import softmax_temperature
 from training.data.rows import Kind, Row, TaggedText
+from training.failures import Outcome, span_outcomes
 from training.fitting import make_model, predict, train_heads
 from training.job import Job, Metrics, Trained
 from training.linear import start_head
@@ -65,6 +66,18 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
 
     with closing(open_tagger(job.settings, str(model))) as served:
         return measured(served, tagging.tagged(rows))
+
+
+def outcomes(model: Path, rows: Sequence[Row], job: Job) -> Iterator[Outcome]:
+    """Yield what was right and what the served tagger says of each entity."""
+    from assistant.models.loading import open_tagger
+
+    wanted = tagging.tagged(rows)
+    with closing(open_tagger(job.settings, str(model))) as served:
+        found = served.tag([row.text for row in wanted])
+    for row, entities in zip(wanted, found, strict=True):
+        said = tagging.spans_of(entities)
+        yield from span_outcomes(row.text, tagging.character_spans(row), said)
 
 
 def measured(served: Tagger, rows: Sequence[TaggedText]) -> Metrics:
