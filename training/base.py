@@ -77,6 +77,8 @@ def load_base(section: BaseSection, settings: Settings) -> Base:
         original = replace(original, licence=licence)
         return Base(original, original.weights, characters=section.characters)
     tuned, reference = load_version(section.model, settings)
+    if not section.heads:
+        tuned = without_heads(tuned)
     original = open_base(tuned.base)
     return Base(
         original=replace(original, licence=tuned.licence),
@@ -85,6 +87,12 @@ def load_base(section: BaseSection, settings: Settings) -> Base:
         reference=reference,
         characters=section.characters or tuned.characters,
     )
+
+
+def without_heads(tuned: TunedWeights) -> TunedWeights:
+    """Return what a version changed of the encoder itself."""
+    kept = {name: value for name, value in tuned.tensors.items() if not name.startswith("head.")}
+    return replace(tuned, heads=(), tensors=kept)
 
 
 def load_version(reference: str, settings: Settings) -> tuple[TunedWeights, str]:

@@ -50,12 +50,14 @@ class Base(Section):
 
     ``licence`` is stated for bases that do not carry their own. ``characters`` cuts Chinese into
     single characters, for names and answers that would else end inside a token; a model goes on as
-    its parent was tuned.
+    its parent was tuned. ``heads`` false leaves a trained version's heads behind: what it learnt of
+    one task is the start of another.
     """
 
     model: str = "e5-small-zh-en"
     licence: str = ""
     characters: bool = False
+    heads: bool = True
 
 
 class Tuning(Section):

@@ -109,6 +109,19 @@ def test_replay_and_the_old_models_answers_keep_what_was_known(
     assert len(ModelStore.of(settings).versions("intent", "desk")) == 3
 
 
+def test_heads_may_be_left_behind(first: tuple[Settings, Path, str]) -> None:
+    settings, _, parent = first
+    whole = load_base(Base(model=f"registry:{parent}"), settings)
+    bare = load_base(Base(model=f"registry:{parent}", heads=False), settings)
+    assert whole.parent is not None and bare.parent is not None
+    assert [head.name for head in whole.parent.heads] == ["label"]
+    assert bare.parent.heads == ()
+    heads = {name for name in whole.weights.tensors if name.startswith("head.")}
+    assert heads and set(bare.weights.tensors) == set(whole.weights.tensors) - heads
+    for name, tensor in bare.weights.tensors.items():
+        np.testing.assert_array_equal(tensor, whole.weights.tensors[name])
+
+
 def test_the_teacher_is_the_old_model_itself(
     base: Path, first: tuple[Settings, Path, str], tmp_path: Path
 ) -> None:
