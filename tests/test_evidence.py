@@ -72,7 +72,7 @@ def test_scores_are_those_computed_one_by_one(
     ordered = by_sentence(hits, QUERY, FLOOR)
     expected = {}
     for number, (whole, coverage, sentences) in enumerate(rows):
-        mixed = (whole + max(sentences)) / 2 if sentences else whole
+        mixed = 0.3 * whole + 0.7 * max(sentences) if sentences else whole
         one = np.array([mixed], np.float32), np.array([coverage], np.float32)
         expected[number] = float(fuse(*one, FLOOR)[0])
     assert {one.chunk_id: one.score for one in ordered} == pytest.approx(expected, abs=1e-5)

