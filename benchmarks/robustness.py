@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import opencc
 
+from assistant.commands.evaluate.ranking import Ranking
 from assistant.errors import AssistantError, InvalidInputError
 from assistant.evaluation import bootstrap, paired_test
 from assistant.evaluation.bootstrap import Floats
@@ -42,15 +43,13 @@ from assistant.models.shipped import ShippedModel, install, shipped_models
 from assistant.settings import Settings
 from indexes.evaluate import read_retrieval_set
 from indexes.language import detect_language
-from indexes.search import HybridIndex
-from indexes.types import IndexItem
 from training.data.pipeline import prepare
 from training.data.rows import Kind, LabelledText, Row, TextPair
 from training.data.spec import DataSpec
 
 CLASSIFIERS = ("intent", "sentiment", "topic")
 RETRIEVAL_SETS = ("retrieval_zh_faq", "retrieval_en_squad", "retrieval_en_bankfaq")
-FEWEST, DEPTH, WORDS_A_SLIP, HAN_A_SLIP = 50, 50, 8, 12
+FEWEST, WORDS_A_SLIP, HAN_A_SLIP = 50, 8, 12
 _HAN, _EMOJI = "[\u3400-\u4dbf\u4e00-\u9fff]", "😀🙏😭👍🔥😡🤔🎉"
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _WIDE = {0x20: 0x3000, **{code: code + 0xFEE0 for code in range(0x21, 0x7F)}}
@@ -205,27 +204,18 @@ def _points(served: Classifier | Reranker, right: Sequence[Any], texts: Sequence
 
 def _retrieved(encoder: Encoder, folder: Path, kept: Sequence[Row]) -> Iterator[Subject]:
     test = read_retrieval_set(folder)
-    ids, passages = list(test.corpus), list(test.corpus.values())
     judged = [(test.queries[query], grades) for query, grades in test.qrels.items()]
     own = {r.text_a for r in kept if isinstance(r, TextPair) and folder.name in r.source}
     rows = [row for row in judged if not kept or row[0] in own]
+
+    def judge(right: Sequence[Any], texts: Sequence[str], *, rank: Ranking) -> Points:
+        first = [names[0] for names in rank(texts, 1)]
+        return [((a in b) / len(b), 1) for a, b in zip(first, right, strict=True)]
+
     with tempfile.TemporaryDirectory() as place:
-        index = HybridIndex.open(
-            Path(place),
-            encoder.space,
-        )
-        items = zip(range(len(ids)), passages, encoder.encode_passages(passages), strict=True)
-        index.rebuild((IndexItem(n + 1, text, vector) for n, text, vector in items), 0)
-
-        def judge(right: Sequence[Any], texts: Sequence[str], *, hybrid: bool) -> Points:
-            words = texts if hybrid else [""] * len(texts)
-            found = index.search(words, encoder.encode_queries(texts), DEPTH)
-            best = [max(hits, key=lambda h: h.score if hybrid else h.cosine) for hits in found]
-            names = [ids[hit.item_id - 1] for hit in best]
-            return [((a in b) / len(b), 1) for a, b in zip(names, right, strict=True)]
-
-        yield Subject(f"{folder.name} dense", rows, partial(judge, hybrid=False))
-        yield Subject(f"{folder.name} hybrid", rows, partial(judge, hybrid=True))
+        hybrid = Ranking(encoder, test, Path(place), "hybrid")
+        yield Subject(f"{folder.name} dense", rows, partial(judge, rank=hybrid.dense()))
+        yield Subject(f"{folder.name} hybrid", rows, partial(judge, rank=hybrid))
 
 
 def _rows(model: ShippedModel, settings: Settings, data: Path) -> Sequence[Row]:

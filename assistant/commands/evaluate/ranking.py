@@ -1,10 +1,11 @@
-"""The second half of ``assistant eval retrieval``: what was found is looked at by its sentences,
-then read, and ordered anew as for an answer."""
+"""Ranks a corpus as search and answers do: hybrid search, nearest sentences, reading."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import progress_bar
@@ -16,11 +17,91 @@ if TYPE_CHECKING:
     from assistant.models.encoder import Encoder
     from assistant.models.reranker import Reranker
     from assistant.storage.codec import Sentences
+    from indexes.evaluate import RetrievalSet
+    from indexes.search import HybridIndex
     from indexes.types import FloatArray, Hit
 
 _AT_ONCE = 16
+_BATCH = 256
+_POOL = 50
 _TITLE = 60
 """A first line not longer than this, in code points, is the title of what follows."""
+
+
+class Ranking:
+    """Ranks over the index that answers use, made of the corpus in a folder.
+
+    ``method``: hybrid, or one half of it, dense or lexical. ``candidates``: how many texts a
+    reranker reads for a query.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        test: RetrievalSet,
+        folder: Path,
+        method: str,
+        *,
+        reranker: Reranker | None = None,
+        candidates: int = 0,
+    ) -> None:
+        import numpy as np
+
+        from indexes.search import HybridIndex
+        from indexes.types import IndexItem
+
+        self._encoder, self._method = encoder, method
+        self._reranker, self._candidates = reranker, candidates
+        self._ids, texts = list(test.corpus), list(test.corpus.values())
+        self._passages: dict[int, Passage] = {}
+        # The lexical half needs no vectors; zero ones leave the dense half without a say.
+        if method == "lexical":
+            vectors = np.zeros((len(texts), encoder.dim), dtype=np.float32)
+        else:
+            vectors, found = passages(encoder, texts)
+            self._passages = dict(enumerate(found, start=1))
+        self._index = HybridIndex.open(folder, encoder.space)
+        items = (IndexItem(n, text, vectors[n - 1]) for n, text in enumerate(texts, start=1))
+        self._index.rebuild(items, 0)
+
+    def dense(self) -> Ranking:
+        """Return the same ranking by the dense half alone."""
+        half = copy(self)
+        half._method = "dense"
+        return half
+
+    def __call__(self, queries: Sequence[str], depth: int) -> list[list[str]]:
+        count = max(depth, _POOL)
+        orders = (
+            self._lexical(queries, count)
+            if self._method == "lexical"
+            else self._as_for_answers(queries, count)
+        )
+        return [[self._ids[item - 1] for item in order[:depth]] for order in orders]
+
+    def _lexical(self, queries: Sequence[str], count: int) -> list[list[int]]:
+        import numpy as np
+
+        nothing = np.zeros((len(queries), self._encoder.dim), dtype=np.float32)
+        return [
+            [hit.item_id for hit in sorted(hits, key=lambda hit: -hit.coverage)]
+            for hits in _search(self._index, queries, nothing, count)
+        ]
+
+    def _as_for_answers(self, queries: Sequence[str], count: int) -> list[list[int]]:
+        asked = _encode(self._encoder.encode_queries, queries, "Queries")
+        dense = self._method == "dense"
+        hits = _search(self._index, [""] * len(queries) if dense else queries, asked, count)
+        floor = self._encoder.cosine_floor
+        found = [
+            as_chunks(own, self._passages, vector, floor)
+            for own, vector in zip(hits, asked, strict=True)
+        ]
+        if dense:  # below the floor scores are equal, cosines not
+            found = [tuple(sorted(own, key=lambda hit: -hit.cosine)) for own in found]
+        if self._reranker is not None:
+            found = reranked(self._reranker, queries, asked, found, candidates=self._candidates)
+        return [[hit.chunk_id for hit in own] for own in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +200,28 @@ def _body(text: str) -> int:
     """Where the text after its title begins; 0 when it has none."""
     line = text.find("\n")
     return line + 1 if 0 < line <= _TITLE and text[line + 1 :].strip() else 0
+
+
+def _encode(
+    encode: Callable[[Sequence[str]], FloatArray], texts: Sequence[str], label: str
+) -> FloatArray:
+    import numpy as np
+
+    parts = []
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=len(texts))
+        for start in range(0, len(texts), _BATCH):
+            parts.append(encode(texts[start : start + _BATCH]))
+            bar.advance(task, len(parts[-1]))
+    encoded: FloatArray = np.concatenate(parts)
+    return encoded
+
+
+def _search(
+    index: HybridIndex, queries: Sequence[str], vectors: FloatArray, k: int
+) -> list[list[Hit]]:
+    found: list[list[Hit]] = []
+    for start in range(0, len(queries), _BATCH):
+        end = start + _BATCH
+        found += index.search(queries[start:end], vectors[start:end], k)
+    return found
