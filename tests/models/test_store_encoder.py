@@ -13,7 +13,7 @@ import versions_support as support
 
 from assistant.errors import InvalidInputError, ModelError, NotFoundError
 from assistant.models.build import build_encoder
-from assistant.models.encoder import fingerprint
+from assistant.models.encoder import vectors_fingerprint
 from assistant.models.encoders import (
     mark_applied,
     pending_encoder,
@@ -73,7 +73,7 @@ def apply_encoder(settings: Settings) -> bool:
 
 
 def of(version: Version) -> str:
-    return fingerprint(read_manifest(version.part("int8")))
+    return vectors_fingerprint(read_manifest(version.part("int8")))
 
 
 def test_an_encoder_serves_once_it_is_promoted_and_applied(
@@ -187,7 +187,7 @@ def test_folders_and_names_the_registry_cannot_have_are_as_before(
 ) -> None:
     folder = shutil.copytree(made / "run1" / "int8", tmp_path / "Direct")
     direct = settings.model_copy(update={"encoder": str(folder)})
-    assert served(direct) == fingerprint(read_manifest(folder))
+    assert served(direct) == vectors_fingerprint(read_manifest(folder))
     assert pending_encoder(direct) is None
     with pytest.raises(ModelError, match="is not built"):
         load_encoder(settings.model_copy(update={"encoder": "../tiny"}))
