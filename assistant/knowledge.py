@@ -70,7 +70,8 @@ class Knowledge:
         faqs = self._search_faq(in_faq, scope, texts, vectors, k)
         # The larger index knows better which words are rare.
         terms = max(in_chunks, in_faq, key=lambda index: index.size).term_weights(texts)
-        return [Retrieved(*found) for found in zip(chunks, faqs, terms, strict=True)]
+        floor = self._space.cosine_floor
+        return [Retrieved(*found, floor) for found in zip(chunks, faqs, terms, strict=True)]
 
     def refresh(self, scope: Scope) -> None:
         """Take in all changes now, rather than with the next search: call it after an ingest.

@@ -184,11 +184,13 @@ class FaqHit:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Evidence for one query, best first. ``terms``: its tokens with their weight (idf)."""
+    """Evidence for one query, best first. ``terms``: its tokens with their weight (idf);
+    ``cosine_floor``: the cosine of unrelated texts, which stands for rivals that are not there."""
 
     chunks: tuple[ChunkHit, ...]
     faqs: tuple[FaqHit, ...]
     terms: Mapping[str, float] = field(default_factory=dict)
+    cosine_floor: float = 0.0
 
 
 FileStatus = Literal["added", "replaced", "unchanged", "failed"]

@@ -51,10 +51,11 @@ def _shortness(terms: Mapping[str, float]) -> float:
     return 1.0 / max(1, len(terms))
 
 
-def _margin(scores: Sequence[float]) -> float:
-    """Lead of the first score over the mean of its rivals; all of it when there is none."""
-    rivals = scores[1:_RIVALS]
-    return scores[0] - sum(rivals) / len(rivals) if rivals else scores[0]
+def _margin(scores: Sequence[float], unrelated: float = 0.0) -> float:
+    """Lead of the first score over the mean of its rivals; where there is none, over what anything
+    ``unrelated`` would score."""
+    rivals = scores[1:_RIVALS] or [unrelated]
+    return scores[0] - sum(rivals) / len(rivals)
 
 
 def weighted_share(terms: Mapping[str, float], present: frozenset[str]) -> float:
@@ -97,17 +98,18 @@ def grounded_features(
     sentence_terms: frozenset[str],
     language: Language,
     *,
+    cosine_floor: float,
     answer: float | None = None,
 ) -> Features:
-    """Features of answering from ``hits[0]``. ``answer``: the reader's probability that the
-    sentence holds it, None where none has read."""
+    """Features of answering from ``hits[0]``. ``cosine_floor``: the cosine of unrelated texts;
+    ``answer``: the reader's probability that the sentence holds it, None where none has read."""
     top = hits[0]
     scores = [h.score for h in hits]
     return {
         "score": top.score,
         "lead": scores[0] - scores[1] if len(scores) > 1 else scores[0],
         "cosine": top.cosine,
-        "margin": _margin([h.cosine for h in hits]),
+        "margin": _margin([h.cosine for h in hits], cosine_floor),
         "sentence_cosine": sentence_cosine,
         "sentence_coverage": weighted_share(terms, sentence_terms),
         "short": _shortness(terms),

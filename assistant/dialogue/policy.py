@@ -155,7 +155,13 @@ def draft_and_values(
         return None, {}
     best = draft.best
     values = grounded_features(
-        found.chunks, found.terms, best.cosine, best.terms, question.language, answer=best.answer
+        found.chunks,
+        found.terms,
+        best.cosine,
+        best.terms,
+        question.language,
+        cosine_floor=found.cosine_floor,
+        answer=best.answer,
     )
     return draft, values
 

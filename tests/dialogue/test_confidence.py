@@ -1,8 +1,10 @@
 """Calibrators: probabilities, thresholds by error rate, refusal of a foreign fit."""
 
 import math
+from dataclasses import replace
 
 import pytest
+from evidence_rows import hit, unit
 
 from assistant.dialogue.confidence import (
     ALL_PARTS,
@@ -12,6 +14,7 @@ from assistant.dialogue.confidence import (
     Parts,
     RiskPoint,
     features_of,
+    grounded_features,
     weighted_share,
 )
 
@@ -55,6 +58,15 @@ def test_a_calibration_of_other_features_is_refused() -> None:
         Calibration.from_json(
             {"version": "1", "models": {}, "faq": data, "grounded": data}, "retrieval"
         )
+
+
+def test_the_only_chunk_leads_what_is_unrelated_and_not_nothing() -> None:
+    alone = [hit(1, [("Cash is not covered.", unit(1))])]
+    found = grounded_features(alone, {}, 0.9, frozenset(), "en", cosine_floor=0.85)
+    assert found["margin"] == pytest.approx(alone[0].cosine - 0.85)
+    rival = replace(hit(2, []), cosine=0.5)
+    beside = grounded_features([*alone, rival], {}, 0.9, frozenset(), "en", cosine_floor=0.85)
+    assert beside["margin"] == pytest.approx(alone[0].cosine - 0.5)
 
 
 def test_weighted_share() -> None:
