@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from assistant.models.manifest import read_manifest
+from assistant.models.names import parse_ref
 from assistant.models.passport import DataNote, Figure, Gate, Passport
 from assistant.models.registry import MODEL_FILE
 from assistant.models.session import CpuBackend, Tokens
+from assistant.models.store import ModelStore
 from training.data.storage import card_json
 from training.job import Job, Metrics, Trained
 
@@ -69,10 +71,21 @@ def passport(
     )
 
 
+def _licences_of_parent(job: Job) -> tuple[str, ...]:
+    """Return the licences of what the version learnt from that the run goes on from."""
+    if not job.base.reference:
+        return ()
+    parent = parse_ref(job.base.reference)
+    store = ModelStore.of(job.settings)
+    version = store.version(parent.task, parent.name, parent.number or 1)
+    return version.passport().data.licences
+
+
 def data_note(job: Job) -> DataNote:
     """Return what the passport says of the data, from its card."""
     card = job.data.card
-    licences = {licence for licence in (*card.licences, job.base.original.licence) if licence}
+    before = _licences_of_parent(job)
+    licences = {one for one in (*card.licences, job.base.original.licence, *before) if one}
     return DataNote(
         sha256=card.sha256,
         licences=tuple(sorted(licences)),

@@ -80,8 +80,8 @@ def review(model: ShippedModel, recipe: Recipe, settings: Settings) -> Passport:
         # A data folder of its own: no version of the company's stands beside it.
         own = settings.model_copy(update={"data_dir": Path(place)})
         if recipe.base.model.startswith(REGISTRY_PREFIX):
-            parent = parse_ref(recipe.base.model)
-            ensure(own, parent.task, parent.name)
+            # With what it was trained from in turn.
+            ensure(own, parse_ref(recipe.base.model).task)
         job = make_job(recipe, own, Silent(), run_folder(recipe, own, SHARED_TENANT))
         if job.data.card.sha256 != before.data.sha256:
             raise InvalidInputError(

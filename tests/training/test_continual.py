@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import tiny_base as tiny
 
 from assistant.errors import InvalidInputError
 from assistant.models.build.tuned import read_tuned
+from assistant.models.passport import DataNote
 from assistant.models.store import ModelStore
+from assistant.models.versions import Version
 from assistant.settings import Settings
 from training import continual
 from training import run as running
@@ -20,6 +23,7 @@ from training.data.spec import DataSpec
 from training.extra_rows import without_leaks
 from training.fitting import outputs
 from training.modeling import TunedModel
+from training.passports import data_note
 from training.recipe import Recipe, with_changes
 from training.reporting import Silent
 from training.sections import Base
@@ -120,6 +124,18 @@ def test_heads_may_be_left_behind(first: tuple[Settings, Path, str]) -> None:
     assert heads and set(bare.weights.tensors) == set(whole.weights.tensors) - heads
     for name, tensor in bare.weights.tensors.items():
         np.testing.assert_array_equal(tensor, whole.weights.tensors[name])
+
+
+def test_a_passport_names_the_terms_of_what_the_parent_learnt_from(
+    base: Path, first: tuple[Settings, Path, str], tmp_path: Path
+) -> None:
+    settings, _, _ = first
+    job = running.make_job(update(base, first), settings, Silent(), tmp_path)
+    (version,) = ModelStore.of(settings).versions("intent", "desk")[:1]
+    passport = replace(version.passport(), data=DataNote("0" * 64, ("terms of the old rows",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Version, "passport", lambda _: passport)
+        assert "terms of the old rows" in data_note(job).licences
 
 
 def test_the_teacher_is_the_old_model_itself(
