@@ -16,6 +16,7 @@ from assistant.models.build.weights import EncoderWeights
 from assistant.models.names import REGISTRY_PREFIX, parse_ref
 from assistant.models.store import ModelStore
 from assistant.models.tokens import ModelTokenizer
+from assistant.models.versions import Version
 from assistant.settings import Settings
 from training.bert import hugging_face_folder
 from training.sections import Base as BaseSection
@@ -98,10 +99,14 @@ def without_heads(tuned: TunedWeights) -> TunedWeights:
 def load_version(reference: str, settings: Settings) -> tuple[TunedWeights, str]:
     """Return the tuned weights of ``TASK/NAME[@vN]`` and the full reference; the one in use where
     no version is stated. Raises NotFoundError or ModelError."""
-    wanted, store = parse_ref(reference), ModelStore.of(settings)
-    version = (
-        store.version(wanted.task, wanted.name, wanted.number)
-        if wanted.number
-        else store.current(wanted.task, wanted.name)
-    )
+    version = find_version(reference, settings)
     return read_tuned(version.folder / TUNED_FILE), version.ref
+
+
+def find_version(reference: str, settings: Settings) -> Version:
+    """Return the version of ``TASK/NAME[@vN]``; the one in use where no number is stated. Raises
+    NotFoundError."""
+    wanted, store = parse_ref(reference), ModelStore.of(settings)
+    if wanted.number:
+        return store.version(wanted.task, wanted.name, wanted.number)
+    return store.current(wanted.task, wanted.name)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from assistant.errors import AssistantError
-from assistant.models.names import parse_ref
-from assistant.models.store import ModelStore
+from training.base import find_version
 from training.data.pipeline import prepare
 from training.data.rows import Row, row_hash
 from training.data.spec import DataSpec
@@ -53,14 +52,14 @@ def apart(job: Job) -> Job:
 
 def _ancestors(job: Job) -> Iterator[Prepared]:
     """Yield the rows of each ancestor whose files are still there, nearest first."""
-    reference, store = job.base.reference, ModelStore.of(job.settings)
+    reference = job.base.reference
     while reference:
-        wanted = parse_ref(reference)
-        passport = store.version(wanted.task, wanted.name, wanted.number or 1).passport()
+        version = find_version(reference, job.settings)
+        passport = version.passport()
         recipe, spec = passport.recipe, passport.recipe.get("data")
         same = recipe.get("recipe", {}).get("task") == job.recipe.recipe.task
         if same and spec and spec.get("root"):
-            folder = job.folder / "ancestors" / wanted.name
+            folder = job.folder / "ancestors" / version.name
             try:
                 yield prepare(DataSpec.model_validate(spec), job.data.kind, folder)
             except AssistantError as error:

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from assistant.models.manifest import read_manifest
-from assistant.models.names import parse_ref
 from assistant.models.passport import DataNote, Figure, Gate, Passport
 from assistant.models.registry import MODEL_FILE
 from assistant.models.session import CpuBackend, Tokens
-from assistant.models.store import ModelStore
+from training.base import find_version
 from training.data.storage import card_json
 from training.job import Job, Metrics, Trained
 
@@ -75,10 +74,7 @@ def _licences_of_parent(job: Job) -> tuple[str, ...]:
     """Return the licences of what the version learnt from that the run goes on from."""
     if not job.base.reference:
         return ()
-    parent = parse_ref(job.base.reference)
-    store = ModelStore.of(job.settings)
-    version = store.version(parent.task, parent.name, parent.number or 1)
-    return version.passport().data.licences
+    return find_version(job.base.reference, job.settings).passport().data.licences
 
 
 def data_note(job: Job) -> DataNote:

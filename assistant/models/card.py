@@ -91,10 +91,11 @@ def _figures(passport: Passport) -> list[str]:
 def _failures(passport: Passport) -> list[str]:
     if not passport.failures:
         return []
-    rows = [(f.right, f.said, f"{f.count:,} of {f.of:,}", f.example) for f in passport.failures]
-    columns: tuple[str, ...] = ("right", "said", "times", "for example")
-    if not any(f.example for f in passport.failures):
-        columns, rows = columns[:3], [row[:3] for row in rows]  # type: ignore[misc]
+    width = 4 if any(f.example for f in passport.failures) else 3
+    columns = ("right", "said", "times", "for example")[:width]
+    rows = [
+        (f.right, f.said, f"{f.count:,} of {f.of:,}", f.example)[:width] for f in passport.failures
+    ]
     head = ["## Where it fails", "", "Its most frequent mistakes on the rows it is judged by.", ""]
     return [*head, *_table(columns, rows)]
 

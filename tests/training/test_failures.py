@@ -16,7 +16,7 @@ from assistant.models.passport import PASSPORT_FILE, passport_from_json
 from assistant.models.shipped import shipped_models
 from training import reviewing, shipping
 from training.data.rows import LabelledText, Row, TextPair
-from training.failures import NOTHING, Outcome, failures, groups, may_quote, span_outcomes
+from training.failures import NOTHING, Outcome, failures, groups, may_quote, span_outcomes, text_of
 from training.reporting import Silent
 
 
@@ -74,9 +74,10 @@ def test_groups_are_sets_languages_and_lengths() -> None:
     assert {sizes.pop(name) for name in ("news", "tweets", "en", "zh")} == {60}
     assert set(sizes) == {"shortest", "longest"}
     assert 30 <= len(found["shortest"]) <= 35
-    assert min(len(row.text) for row in found["longest"]) > max(
-        len(row.text) for row in found["shortest"]
-    )  # type: ignore[union-attr]
+    shortest, longest = (
+        {len(text_of(row)) for row in found[name]} for name in ("shortest", "longest")
+    )
+    assert min(longest) > max(shortest)
     assert groups(rows[:20]) == {}
     assert groups([]) == {}
     alike: list[Row] = [TextPair("a", "b", source="x/y.csv:1")] * 40

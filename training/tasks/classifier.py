@@ -163,8 +163,9 @@ def outcomes(model: Path, rows: Sequence[Row], job: Job) -> Iterator[Outcome]:
     wanted = labelled(rows)
     with closing(open_classifier(job.settings, job.recipe.registry_task, str(model))) as served:
         predictions = served.classify([row.text for row in wanted])
+    several = head_section(job).multi_label
     for row, said in zip(wanted, predictions, strict=True):
-        if not head_section(job).multi_label:
+        if not several:
             yield Outcome(row.labels[0], said.label, row.text)
             continue
         for label in row.labels:

@@ -99,13 +99,13 @@ def outcomes(model: Path, rows: Sequence[Row], job: Job) -> Iterator[Outcome]:
     for row, said in zip(wanted, found, strict=True):
         answers = [answer.text for answer in row.answers]
         right = "the answer" if answers else NOTHING
+        share = f1_score(said.text, answers, reading.language_of(row)) if answers else 0.0
         if said.no_answer:
             told = NOTHING
-        elif answers and f1_score(said.text, answers, reading.language_of(row)):
-            exact = f1_score(said.text, answers, reading.language_of(row)) == 1
-            told = right if exact else "the answer, cut otherwise"
+        elif share == 1:
+            told = right
         else:
-            told = "other words"
+            told = "the answer, cut otherwise" if share else "other words"
         yield Outcome(right, told, row.question)
 
 

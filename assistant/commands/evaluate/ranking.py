@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ class Ranking:
         ]
 
     def _as_for_answers(self, queries: Sequence[str], count: int) -> list[list[int]]:
-        asked = _encode(self._encoder.encode_queries, queries, "Queries")
+        asked = _encode(self._encoder, queries)
         dense = self._method == "dense"
         hits = _search(self._index, [""] * len(queries) if dense else queries, asked, count)
         floor = self._encoder.cosine_floor
@@ -121,7 +121,11 @@ def passages(encoder: Encoder, texts: Sequence[str]) -> tuple[FloatArray, list[P
     from assistant.encoding import AT_ONCE
     from assistant.storage.codec import Sentences, encode_sentences
 
-    spans = [tuple(split_sentences(text, _body(text), len(text))) for text in texts]
+    bodies = [_body(text) for text in texts]
+    spans = [
+        tuple(split_sentences(text, start, len(text)))
+        for text, start in zip(texts, bodies, strict=True)
+    ]
     whole, found = [], []
     with progress_bar() as bar:
         task = bar.add_task("Corpus", total=len(texts))
@@ -132,8 +136,7 @@ def passages(encoder: Encoder, texts: Sequence[str]) -> tuple[FloatArray, list[P
             )
             whole.append(own)
             for i, rows in zip(part, sentences, strict=True):
-                start = _body(texts[i])
-                body = texts[i][start:]
+                start, body = bodies[i], texts[i][bodies[i] :]
                 stored = Sentences(encode_sentences(spans[i], rows), body, start)
                 found.append(Passage(texts[i][:start].strip(), start, body, stored))
             bar.advance(task, len(part))
@@ -202,16 +205,14 @@ def _body(text: str) -> int:
     return line + 1 if 0 < line <= _TITLE and text[line + 1 :].strip() else 0
 
 
-def _encode(
-    encode: Callable[[Sequence[str]], FloatArray], texts: Sequence[str], label: str
-) -> FloatArray:
+def _encode(encoder: Encoder, queries: Sequence[str]) -> FloatArray:
     import numpy as np
 
     parts = []
     with progress_bar() as bar:
-        task = bar.add_task(label, total=len(texts))
-        for start in range(0, len(texts), _BATCH):
-            parts.append(encode(texts[start : start + _BATCH]))
+        task = bar.add_task("Queries", total=len(queries))
+        for start in range(0, len(queries), _BATCH):
+            parts.append(encoder.encode_queries(queries[start : start + _BATCH]))
             bar.advance(task, len(parts[-1]))
     encoded: FloatArray = np.concatenate(parts)
     return encoded
