@@ -43,6 +43,7 @@ def make_model(
         dense=dense,
         dropout=job.recipe.train.dropout,
         prompt_tokens=tuning.prompt_tokens(job.recipe.tuning),
+        consistency=job.recipe.train.consistency,
     )
 
 

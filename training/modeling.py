@@ -18,6 +18,7 @@ from assistant.models.heads import HeadSpec
 from assistant.models.session import Outputs
 from assistant.models.tokens import Tokenized
 from training.bert import torch_model
+from training.consistency import disagreement, doubled
 
 Loss: TypeAlias = Callable[[Tensor, Mapping[str, Any]], Tensor]
 """Logits and the batch they belong to -> a scalar."""
@@ -63,9 +64,14 @@ class TunedModel(nn.Module):
         dense: bool = True,
         dropout: float = 0.1,
         prompt_tokens: int = 0,
+        consistency: float = 0.0,
     ) -> None:
-        """Start from ``weights``; heads of the same name and labels among them are taken over."""
+        """Start from ``weights``; heads of the same name and labels among them are taken over.
+
+        ``consistency`` weighs the agreement of two readings of a row (``training.consistency``).
+        """
         super().__init__()
+        self.consistency = consistency
         self.encoder: Any = torch_model(weights, dropout=dropout)
         self.losses = dict(losses or {})
         self.heads = nn.ModuleDict(
@@ -120,11 +126,19 @@ class TunedModel(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, head: str = "", **batch: Any
     ) -> dict[str, Tensor]:
         """Return ``loss`` and ``logits`` of one head; without a name, of the only one."""
-        name = head or next(iter(self.heads))
+        name, rows = head or next(iter(self.heads)), len(input_ids)
+        whole = {**batch, "attention_mask": attention_mask}
+        twice = self.training and self.consistency > 0
+        if twice:
+            whole = doubled(whole)
+            input_ids, attention_mask = torch.cat([input_ids, input_ids]), whole["attention_mask"]
         hidden = self.hidden_states(input_ids, attention_mask)
         logits = self.logits(hidden, attention_mask, name)
-        whole = {**batch, "attention_mask": attention_mask, "hidden": hidden}
-        return {"loss": self.losses[name](logits.float(), whole), "logits": logits}
+        loss = self.losses[name](logits.float(), {**whole, "hidden": hidden})
+        if twice:
+            spec: Any = self.heads[name].spec
+            loss = loss + self.consistency * disagreement(logits, attention_mask, spec)
+        return {"loss": loss, "logits": logits[:rows]}
 
     def _take_over(self, head: HeadSpec, weights: EncoderWeights) -> None:
         """Copy an earlier head of this name; its labels are the first of the new ones."""

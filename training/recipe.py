@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from assistant.errors import InvalidInputError
 from training.data.spec import DataSpec
@@ -40,6 +40,8 @@ from training.sections import (
 )
 
 RECIPES = Path(__file__).parent / "recipes"
+CONSISTENT = ("classifier", "tagger", "reranker", "multitask")
+"""Tasks whose heads can be read twice a step (``train.consistency``)."""
 
 
 class Recipe(Section):
@@ -63,6 +65,17 @@ class Recipe(Section):
     pseudo: Pseudo = Pseudo()
     search: Search = Search()
     generation: Generation = Generation()
+
+    @model_validator(mode="after")
+    def _consistency_where_it_counts(self) -> Recipe:
+        plain = self.tuning.method not in ("few_shot", "zero_shot") and not self.distil.teacher
+        if self.train.consistency and not (self.recipe.task in CONSISTENT and plain):
+            raise ValueError(
+                f"train.consistency is {self.train.consistency:g}, which {self.recipe.task} with "
+                f"tuning.method {self.tuning.method!r} or a teacher has no use for; set it to 0, "
+                f"or take a {' or '.join(CONSISTENT)} with its rows in the loop"
+            )
+        return self
 
     @property
     def registry_task(self) -> str:
