@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from assistant.dialogue.confidence import ALL_PARTS, Calibration
-from assistant.dialogue.engine import Dialogue
+from assistant.dialogue.engine import Dialogue, Spelling
 from assistant.dialogue.policy import Policy
 from assistant.dialogue.rules import Rules
 from assistant.dialogue.weighing import Weighing
@@ -16,8 +17,10 @@ from assistant.models.encoder import Encoder
 from assistant.models.trained import TrainedModels
 from assistant.settings import Settings
 from assistant.storage import Storage
+from assistant.types import Scope
 from indexes.analysis import Analyzer
 from indexes.language import simplified
+from indexes.spelling import mended
 
 
 class Answering:
@@ -56,6 +59,7 @@ class Answering:
             self._policy,
             self._rules,
             weighing=self.weighing,
+            spelling=_spelling(encoder, knowledge) if self._settings.spelling else None,
             intents=TenantIntents(self._storage, encoder),
             intent_threshold=self._settings.intent_threshold,
             question_limit=self._settings.max_question_chars,
@@ -65,3 +69,10 @@ class Answering:
                 "calibration": self._calibrations["retrieval"].version,
             },
         )
+
+
+def _spelling(encoder: Encoder, knowledge: Knowledge) -> Spelling:
+    def spelt(scope: Scope, text: str) -> str:
+        return mended(text, encoder.are_words, partial(knowledge.frequencies, scope))
+
+    return spelt

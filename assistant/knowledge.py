@@ -73,6 +73,17 @@ class Knowledge:
         floor = self._space.cosine_floor
         return [Retrieved(*found, floor) for found in zip(chunks, faqs, terms, strict=True)]
 
+    def frequencies(self, scope: Scope, words: Sequence[str]) -> list[int]:
+        """Return how many chunks and FAQ wordings have each Latin word, in lower case, in any form.
+
+        Raises NotFoundError as ``search`` does.
+        """
+        live = self._current(scope)
+        if live is None:
+            return [0] * len(words)
+        counts = (live.index(name).frequencies(words) for name in INDEXES)
+        return [sum(own) for own in zip(*counts, strict=True)]
+
     def refresh(self, scope: Scope) -> None:
         """Take in all changes now, rather than with the next search: call it after an ingest.
 

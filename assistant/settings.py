@@ -78,6 +78,10 @@ class Settings(BaseSettings):
         description="Have the reader mark the answer in the best passages, for a third more time; "
         "only where the reranker takes part.",
     )
+    spelling: bool = Field(
+        default=True,
+        description="Mend mistyped Latin words of a question into words that the collection uses.",
+    )
     intent_threshold: float = Field(
         default=0.7,
         gt=0,

@@ -85,11 +85,14 @@ class Analyzer:
                 terms.extend(simple)
             elif match.lastgroup == "number":
                 terms.append(_number(piece))
-            elif piece not in _STOP_WORDS:
-                terms.append(self._word(piece))
+            elif (term := self.term(piece)) is not None:
+                terms.append(term)
         return terms
 
-    def _word(self, word: str) -> str:
+    def term(self, word: str) -> str | None:
+        """Return what a Latin word in lower case is indexed as; None for a function word."""
+        if word in _STOP_WORDS:
+            return None
         return self._stem(word.replace("’", "'")[:MAX_TOKEN_CHARS])
 
 

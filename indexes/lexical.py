@@ -244,6 +244,11 @@ class LexicalSearcher:
             for term in dict.fromkeys(tokens)
         }
 
+    def frequency(self, term: str) -> int:
+        """Return how many rows of the corpus have ``term``."""
+        term_id = self._vocabulary.id_of(term)
+        return self._frequency(term_id) if term_id >= 0 else 0
+
     def _frequency(self, term_id: int) -> int:
         frequency = self._frequencies.get(term_id)
         if frequency is None:

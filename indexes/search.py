@@ -169,6 +169,15 @@ class HybridIndex:
         lexical = self._snapshot.lexical
         return [lexical.weights(self._analyzer.tokens(text)) for text in texts]
 
+    def frequencies(self, words: Sequence[str]) -> list[int]:
+        """Return how many items have each Latin word, in lower case, in any of its forms.
+
+        Function words, which are not indexed, count as being in all of them.
+        """
+        lexical, size = self._snapshot.lexical, self.size
+        terms = [self._analyzer.term(word) for word in words]
+        return [size if term is None else lexical.frequency(term) for term in terms]
+
     def needs_compaction(self) -> bool:
         """Whether enough has changed since the base generation to be worth a rebuild."""
         snapshot = self._snapshot

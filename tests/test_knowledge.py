@@ -179,3 +179,15 @@ def test_leftover_folders_are_removed_at_start(settings: Settings) -> None:
         library.storage.catalog.delete_collection(Scope(collection="other"))  # and dies here
     with Library(settings):
         assert [path.name for path in settings.indexes_dir.iterdir()] == [kept]
+
+
+def test_words_are_counted_in_chunks_and_faq_and_follow_deletions(library: Library) -> None:
+    assert library.knowledge.frequencies(Scope(), ["card"]) == [0]
+    with pytest.raises(NotFoundError):
+        library.knowledge.frequencies(SCOPE, ["card"])
+    document_id = library.put("card.md", CARD, SCOPE)
+    library.ingestor.ingest_bytes(FAQ.encode(), "faq.csv", SCOPE, faq=True)
+    before = library.knowledge.frequencies(SCOPE, ["cards", "branch", "loan"])
+    assert before[0] > before[1] > before[2] == 0
+    library.storage.catalog.delete_document(SCOPE, document_id)
+    assert library.knowledge.frequencies(SCOPE, ["cards"]) == [before[0] - 1]

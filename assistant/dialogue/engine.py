@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -32,6 +32,8 @@ _HANDOFF_LIMIT = 600
 RETRIEVE = 10
 """Entries and chunks looked for, of each; scores and with them the confidence depend on it."""
 _ALONE_HANDICAP = 0.2
+Spelling = Callable[[Scope, str], str]
+"""A question as a collection would spell it."""
 
 
 class QueryEncoder(Protocol):
@@ -87,6 +89,7 @@ class Dialogue:
         rules: Rules,
         *,
         weighing: Weighing | None = None,
+        spelling: Spelling | None = None,
         intents: IntentSource | None = None,
         intent_threshold: float = 0.7,
         question_limit: int,
@@ -94,12 +97,14 @@ class Dialogue:
         model_versions: Mapping[str, str],
     ) -> None:
         """``weighing``: what models that read the evidence make of it; None leaves them out.
+        ``spelling`` mends mistyped words before anything is looked for.
         ``intents`` that tenants have named are acted on from ``intent_threshold`` on."""
         self._encoder = encoder
         self._evidence = evidence
         self._policy = policy
         self._rules = rules
         self._weighing = weighing
+        self._spelling = spelling
         self._intents = intents
         self._intent_threshold = intent_threshold
         self._limit = question_limit
@@ -134,6 +139,9 @@ class Dialogue:
 
     def _answer_open(self, open_: Sequence[_Pending], clock: _Clock) -> None:
         """Decide the questions that no rule has decided."""
+        if self._spelling is not None:
+            for p in open_:
+                p.readings = tuple(self._spelling(p.question.scope, r) for r in p.readings)
         texts = [r for p in open_ for r in p.readings]
         vectors = self._encoder.encode_queries(texts)
         clock.lap("encode")

@@ -75,6 +75,12 @@ class Encoder:
         )
         return [len(encoding) for encoding in encodings]
 
+    def are_words(self, words: Sequence[str]) -> list[bool]:
+        """Tell of each word in lower case whether the vocabulary has it whole, in any case."""
+        forms = [form for w in words for form in (w, w.capitalize(), w.upper())]
+        counts = self.count_tokens(forms)
+        return [1 in counts[i : i + 3] for i in range(0, len(counts), 3)]
+
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
         """Return unit vectors float32 (n, dim) of questions, made plain first.
 

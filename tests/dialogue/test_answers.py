@@ -184,3 +184,14 @@ def test_tags_bound_what_an_answer_may_use(settings: Settings, tmp_path: Path) -
     assert "15 March" in inside.answer
     assert "March" not in outside.answer and not outside.candidates
     runtime.close()
+
+
+def test_a_mistyped_question_is_read_as_it_was_meant(runtime: Runtime, bank: Path) -> None:
+    meant = ask(runtime, "how do i report a stolen card")
+    typed = "how do i reoprt a stolen crad"
+    assert meant.kind in {AnswerKind.FAQ, AnswerKind.GROUNDED}
+    assert ask(runtime, typed).answer == meant.answer
+    assert ask(runtime, typed).confidence == pytest.approx(meant.confidence, abs=1e-3)
+    unmended = Runtime.open(Settings(data_dir=bank, spelling=False))
+    assert ask(unmended, typed).confidence < meant.confidence - 0.01
+    unmended.close()

@@ -192,3 +192,9 @@ def test_the_device_is_chosen_with_a_reason() -> None:
 def test_threads_default_to_the_cores_allowed() -> None:
     assert thread_count(Settings(threads=3)) == 3
     assert thread_count(Settings()) >= 1
+
+
+def test_common_words_are_told_from_mistyped_ones(encoder: Encoder) -> None:
+    words = ["transfer", "london", "visa", "crad", "trasnfer", "acount"]
+    assert encoder.are_words(words) == [True, True, True, False, False, False]
+    assert encoder.are_words([]) == []

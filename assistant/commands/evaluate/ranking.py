@@ -71,7 +71,11 @@ class Ranking:
         return half
 
     def __call__(self, queries: Sequence[str], depth: int) -> list[list[str]]:
+        from indexes.spelling import mended
+
         count = max(depth, _POOL)
+        known, frequencies = self._encoder.are_words, self._index.frequencies
+        queries = [mended(query, known, frequencies) for query in queries]
         orders = (
             self._lexical(queries, count)
             if self._method == "lexical"
