@@ -35,6 +35,7 @@ from training.loop import Example, Fitted, fit
 from training.modeling import TunedModel, mean
 from training.recipe import Recipe, with_changes
 from training.tasks import classifier
+from training.zeroshot import phrases
 
 _STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """Of logistic regression on unit vectors, whose cosines lie close together: weak regularisation."""
@@ -79,6 +80,7 @@ def train(job: Job, head: HeadSpec) -> Trained:
     head = replace(head, normalise=True)
     rows, valid = classifier.labelled(job.data.train), classifier.labelled(job.data.valid)
     _check(head, rows)
+    rows = [*rows, *_described(job, head)]
     section = job.recipe.contrast
     loss = AllPairs(section.temperature, head.pooling)
     model = make_model(job, [head], {head.name: loss}, dense=False)
@@ -109,6 +111,17 @@ def train(job: Job, head: HeadSpec) -> Trained:
     )
     # The head's share counts too: the loop knows of the encoder alone.
     return replace(result, seconds=time.perf_counter() - started)
+
+
+def _described(job: Job, head: HeadSpec) -> list[LabelledText]:
+    """Return the texts that tell of each label as rows, where the recipe asks for them."""
+    if not job.recipe.tuning.describe:
+        return []
+    return [
+        LabelledText(text, (label,))
+        for label, texts in phrases(job, head).items()
+        for text in texts
+    ]
 
 
 def in_pairs(rows: Sequence[LabelledText], passes: int, seed: int) -> list[int]:

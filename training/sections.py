@@ -67,7 +67,7 @@ class Tuning(Section):
     low-rank factors of ``rank`` beside the matrices in ``targets``; ``prompt``: ``tokens`` vectors
     before the words; ``few_shot``: contrastive tuning on pairs of equal and unequal labels, then a
     linear head (SetFit) or, with ``few_shot_head = "prototypes"``, no training and the nearest
-    mean;
+    mean; with ``describe`` what a label is called, or its ``descriptions``, are rows as well;
     ``zero_shot``: no training, labels are told by their ``descriptions`` (one or several a label;
     else the label's own words), each put into every one of ``templates`` for ``{}``.
     ``embeddings``: word vectors change too (full only); they are most of the parameters and most
@@ -90,6 +90,7 @@ class Tuning(Section):
     tokens: int = Field(default=20, ge=1, le=100)
     embeddings: bool = False
     few_shot_head: Literal["logistic", "prototypes"] = "logistic"
+    describe: bool = False
     descriptions: Mapping[str, Names] = Field(default_factory=dict)
     templates: Names = ("{}",)
 

@@ -18,7 +18,7 @@ from training import run as running
 from training.data.rows import LabelledText
 from training.fewshot import AllPairs, in_pairs
 from training.linear import logistic
-from training.recipe import Recipe
+from training.recipe import Recipe, with_changes
 from training.reporting import Silent
 from training.zeroshot import readable
 
@@ -192,6 +192,27 @@ def test_prototypes_need_no_training_run(base: Path, tmp_path: Path) -> None:
     tuned = read_tuned(outcome.version.folder / "tuned.safetensors")
     assert set(tuned.tensors) == {"head.label.out.w", "head.label.out.b"}
     assert outcome.passport.metrics["test"]["accuracy"].value > 0.6
+
+
+def test_what_labels_are_called_may_be_rows_too(base: Path, tmp_path: Path) -> None:
+    told = {"lost": "a card that is gone", "loan": ["loan rate", "money for a house"]}
+    ways = {
+        "rows": {"method": "few_shot", "few_shot_head": "prototypes"},
+        "both": {"method": "few_shot", "few_shot_head": "prototypes", "describe": True},
+        "told": {"method": "zero_shot"},
+    }
+    weights = {}
+    for way, tuning in ways.items():
+        settings = tiny.settings(tmp_path / way)
+        wanted = recipe(base, tmp_path, tuning={**tuning, "descriptions": told})
+        few = with_changes(wanted, {"data.per_label": 2})
+        outcome = running.run(few, settings, Silent())
+        tensors = read_tuned(outcome.version.folder / "tuned.safetensors").tensors
+        weights[way] = unit(tensors["head.label.out.w"])
+    apart = (weights["rows"] * weights["told"]).sum(1)
+    near = (weights["both"] * weights["told"]).sum(1)
+    assert (near > apart + 1e-4).all()
+    assert (near < 1 - 1e-4).all()
 
 
 def test_several_labels_a_text(base: Path, tmp_path: Path) -> None:
