@@ -9,6 +9,7 @@ from assistant.types import Candidate
 from indexes.types import Language
 
 _CLARIFY = Reply("您想了解的是下面哪一个？", "Which of these do you mean?")
+_CLARIFY_ONE = Reply("您想了解的是这个吗？", "Do you mean this?")
 _ABSTAIN = Reply(
     "抱歉，现有资料里没有找到可靠的答案，我不想猜测。您可以换个说法再问，或者回复“转人工”由同事解答。",
     "I couldn't find a reliable answer to this in our documents, and I'd rather not guess. "
@@ -28,7 +29,8 @@ _EMPTY = Reply(
 def clarify(language: Language, candidates: Sequence[Candidate]) -> str:
     """Return the question back, with the closest matches as a list."""
     listed = "\n".join(f"- {c.question}" for c in candidates)
-    return f"{_CLARIFY.in_language(language)}\n{listed}"
+    ask = _CLARIFY if len(candidates) > 1 else _CLARIFY_ONE
+    return f"{ask.in_language(language)}\n{listed}"
 
 
 def abstain(language: Language) -> str:

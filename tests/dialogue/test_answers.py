@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from assistant.dialogue import replies
 from assistant.dialogue.figures import figures
 from assistant.errors import InvalidInputError, NotFoundError
 from assistant.runtime import Runtime
 from assistant.settings import Settings
-from assistant.types import Answer, AnswerKind, Question, Scope
+from assistant.types import Answer, AnswerKind, Candidate, Question, Scope
+from indexes.types import Language
 
 BANK = Scope(collection="bank")
 
@@ -56,6 +58,17 @@ def test_every_kind_occurs(runtime: Runtime, text: str, kind: AnswerKind) -> Non
     assert bool(answer.citations) == (kind in {AnswerKind.FAQ, AnswerKind.GROUNDED})
     if kind is AnswerKind.CLARIFY:
         assert 2 <= len(answer.candidates) <= 3
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "several"),
+    [("en", "Do you mean this?", "Which of these"), ("zh", "是这个吗", "下面哪一个")],
+)
+def test_asking_back_counts_what_it_offers(language: Language, one: str, several: str) -> None:
+    offered = (Candidate("a", "How do I block my card?", 0.4), Candidate("b", "Fees", 0.3))
+    assert one in replies.clarify(language, offered[:1])
+    assert several in replies.clarify(language, offered)
+    assert replies.clarify(language, offered).endswith("- How do I block my card?\n- Fees")
 
 
 def test_an_approved_question_gets_its_approved_answer_verbatim(
@@ -195,3 +208,28 @@ def test_a_mistyped_question_is_read_as_it_was_meant(runtime: Runtime, bank: Pat
     unmended = Runtime.open(Settings(data_dir=bank, spelling=False))
     assert ask(unmended, typed).confidence < meant.confidence - 0.01
     unmended.close()
+
+
+REFUNDS = (
+    "Refunds are paid within five working days after the goods have come back to us. "
+    "Customers may return any item within thirty days of delivery.\n"
+)
+
+
+def test_a_first_document_answers_only_what_it_says_in_either_language(tmp_path: Path) -> None:
+    page = tmp_path / "returns.md"
+    page.write_text(REFUNDS, encoding="utf-8")
+    runtime = Runtime.open(Settings(data_dir=tmp_path / "data", rerank=0))
+    runtime.ingest([page], Scope())
+    for text in ("苹果手机多少钱", "今天天气怎么样", "月球离地球多远", "how much is an iphone"):
+        answer = runtime.answer(Question(text, Scope()))
+        assert answer.kind in {AnswerKind.ABSTAIN, AnswerKind.CLARIFY}, text
+    for text, said in (
+        ("退货几天内可以", "thirty days"),
+        ("退貨幾天內可以", "thirty days"),
+        ("how long do refunds take", "five working days"),
+    ):
+        answer = runtime.answer(Question(text, Scope()))
+        assert answer.kind is AnswerKind.GROUNDED, text
+        assert said in answer.answer
+    runtime.close()
