@@ -1,7 +1,8 @@
 """Labelled questions over small knowledge bases, made from public sets and the example bank.
 
 A third of each set's entries is left out of the knowledge base: questions about those must not
-be answered, as a customer's question about something the company never wrote about.
+be answered, as a customer's question about something the company never wrote about. Documents are
+asked about things out of every day as well (strangers), in both languages.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from typing import Any
 
 SEED = 7
 LEFT_OUT = 1 / 3
+STRANGERS = 0.25
+"""Strangers in each language that documents are asked, as a share of the questions about them."""
+SMALL = 12
+"""Collections of one paragraph or of one to three entries, as on somebody's first day."""
+SMALL_STRANGERS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseSet:
-    """A knowledge base as files to ingest, and questions to ask it."""
+    """A knowledge base as files to ingest, and questions to ask it.
+
+    Sets whose ``name`` is the same but for what follows a slash are one set to the fit.
+    """
 
     name: str
     faq_files: tuple[Path, ...]
@@ -93,6 +102,29 @@ def intents(name: str, rows: Sequence[tuple[str, str]], out: Path, questions: in
     return CaseSet(name, (_write_faq(out / f"{name}.jsonl", faq),), (), tuple(cases[:questions]))
 
 
+def small_faq(
+    rows: Sequence[tuple[str, str]], out: Path, strangers: Sequence[Sequence[str]]
+) -> Iterator[CaseSet]:
+    """Yield collections of one to three entries, worded by one text an intent.
+
+    Asked are other texts of these intents, as many of the other intents, and strangers.
+    """
+    rng = random.Random(SEED)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for text, intent in rows:
+        groups[intent].append(text)
+    for number in range(SMALL):
+        known = rng.sample(sorted(groups), 1 + number % 3)
+        worded = {intent: rng.sample(groups[intent], 5) for intent in known}
+        faq = [(intent, texts[0], ()) for intent, texts in worded.items()]
+        cases = [Case(t, frozenset({i})) for i, texts in worded.items() for t in texts[1:]]
+        others = rng.sample([text for text, intent in rows if intent not in known], len(cases))
+        asked = [*others, *(t for pool in strangers for t in rng.sample(pool, SMALL_STRANGERS))]
+        cases += [Case(text) for text in asked]
+        files = (_write_faq(out / f"small-faq-{number}.jsonl", faq),)
+        yield CaseSet(f"small-faq/{number}", files, (), tuple(cases))
+
+
 def pairs(name: str, rows: Sequence[dict[str, Any]], out: Path, questions: int) -> CaseSet:
     """Entries from question pairs: one side of an equal pair is the entry, the other asks.
 
@@ -124,6 +156,16 @@ def pairs(name: str, rows: Sequence[dict[str, Any]], out: Path, questions: int) 
     return CaseSet(name, (_write_faq(out / f"{name}.jsonl", faq),), (), tuple(cases))
 
 
+def parallel(name: str, rows: Sequence[tuple[str, str]], out: Path, questions: int) -> CaseSet:
+    """Entries in one language, asked for in another: ``rows`` are (wording, its translation)."""
+    rng = random.Random(SEED)
+    chosen = rng.sample(list(dict(rows).items()), min(questions, len(dict(rows))))
+    known = _split([str(n) for n in range(len(chosen))], rng)
+    faq = [(str(n), own, ()) for n, (own, _) in enumerate(chosen) if str(n) in known]
+    cases = [Case(asked, frozenset({str(n)} & known)) for n, (_, asked) in enumerate(chosen)]
+    return CaseSet(name, (_write_faq(out / f"{name}.jsonl", faq),), (), tuple(cases))
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Where a reading-comprehension set lies; ``gold`` may come from another language's file."""
@@ -134,8 +176,13 @@ class Reading:
     gold: Path | None = None
 
 
-def reading(source: Reading, out: Path, questions: int) -> CaseSet:
-    """Documents from a reading-comprehension set, one paragraph a file."""
+def reading(
+    source: Reading, out: Path, questions: int, strangers: Sequence[Sequence[str]]
+) -> CaseSet:
+    """Documents from a reading-comprehension set, one paragraph a file.
+
+    ``strangers`` are questions by language that no paragraph answers.
+    """
     rng = random.Random(SEED)
     rows = read_jsonl(source.paragraphs)
     known = _split([r["pid"] for r in rows], rng)
@@ -155,7 +202,32 @@ def reading(source: Reading, out: Path, questions: int) -> CaseSet:
         texts = tuple(dict.fromkeys(a["text"] for a in answers)) if row["pid"] in known else ()
         cases.append(Case(row["question"], texts=texts))
     rng.shuffle(cases)
-    return CaseSet(source.name, (), (folder,), tuple(cases[:questions]))
+    cases = cases[:questions]
+    share = round(STRANGERS * len(cases))
+    cases += [Case(text) for pool in strangers for text in rng.sample(pool, share)]
+    return CaseSet(source.name, (), (folder,), tuple(cases))
+
+
+def small(
+    paragraphs: Path, questions: Sequence[Path], out: Path, strangers: Sequence[Sequence[str]]
+) -> Iterator[CaseSet]:
+    """Yield collections of a single paragraph, asked what it says and what it does not.
+
+    ``questions`` are files of the same questions in several languages, the first of them in the
+    language of the paragraphs, so that its answers are what an answer must hold.
+    """
+    rng = random.Random(SEED)
+    first, *others = (read_jsonl(path) for path in questions)
+    gold = {row["id"]: tuple(answer["text"] for answer in row["answers"]) for row in first}
+    for row in rng.sample(read_jsonl(paragraphs), SMALL):
+        folder = out / f"small-{row['pid']}"
+        folder.mkdir()
+        path = folder / f"{row['pid']}.md"
+        path.write_text(f"{row['context']}\n", encoding="utf-8")
+        asked = [q for rows in (first, *others) for q in rows if q["pid"] == row["pid"]]
+        cases = [Case(q["question"], texts=gold[q["id"]]) for q in asked]
+        cases += [Case(t) for pool in strangers for t in rng.sample(pool, SMALL_STRANGERS)]
+        yield CaseSet(f"small/{row['pid']}", (), (folder,), tuple(cases))
 
 
 def bank(examples: Path, split: str) -> CaseSet:
@@ -175,6 +247,11 @@ def bank(examples: Path, split: str) -> CaseSet:
     return CaseSet(f"bank-{split}", faqs, (examples / "documents",), cases)
 
 
+def _money(row: dict[str, Any]) -> bool:
+    """Whether an everyday question may be one that a bank's entry answers."""
+    return row["domain"] in ("banking", "credit_cards")
+
+
 def all_sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[CaseSet]:
     """Yield every set, at most ``questions`` questions each; ``out`` takes the files made."""
     rows = [(r["text"], r["category"]) for r in read_csv(data / "banking77" / "train.csv")]
@@ -182,6 +259,10 @@ def all_sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[
     clinc = [(r["text"], r["intent"]) for r in read_jsonl(data / "clinc150" / "valid.jsonl")]
     yield intents("clinc150", clinc, out, questions)
     yield pairs("lcqmc", read_jsonl(data / "lcqmc" / "dev.jsonl"), out, questions)
+    insurance = read_jsonl(data / "insuranceqa_questions" / "valid.jsonl")
+    half = questions // 2
+    yield parallel("insurance-zh-en", [(r["en"], r["zh"]) for r in insurance], out, half)
+    yield parallel("insurance-en-zh", [(r["zh"], r["en"]) for r in insurance], out, half)
     squad, cmrc, xquad = data / "squad2", data / "cmrc2018", data / "xquad"
     sources = (
         Reading("squad2", squad / "squad2_paragraphs.jsonl", squad / "squad2_questions.jsonl"),
@@ -193,6 +274,11 @@ def all_sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[
             xquad / "en_questions.jsonl",
         ),
     )
+    everyday = [r["text"] for r in read_jsonl(data / "clinc150" / "valid.jsonl") if not _money(r)]
+    strangers = (everyday, [r["sentence1"] for r in read_jsonl(data / "lcqmc" / "dev.jsonl")])
     for source in sources:
-        yield reading(source, out, questions)
+        yield reading(source, out, questions, strangers)
+    asked = (xquad / "en_questions.jsonl", xquad / "zh_questions.jsonl")
+    yield from small_faq(rows, out, strangers)
+    yield from small(xquad / "en_paragraphs.jsonl", asked, out, strangers)
     yield bank(examples, "calibration")

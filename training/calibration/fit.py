@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -72,15 +73,17 @@ def risk_coverage(p: Floats, right: NDArray[np.bool_], weights: Floats) -> list[
     """Return risk and coverage at thresholds spread over the confidences seen.
 
     El-Yaniv & Wiener, "On the Foundations of Noise-free Selective Classification" (2010).
-    The curve starts where ``LEAST_SHARE`` is answered, since the risk of a handful is chance; it is
-    made monotone from there, so that a chance dip never lowers a threshold.
+    The curve starts where ``LEAST_SHARE`` is answered, since the risk of a handful is chance. It
+    never falls as more is answered: errors are first smoothed to rise with falling confidence
+    (isotonic regression, Zadrozny & Elkan 2002), so that chance neither lowers nor lifts a
+    threshold.
     """
-    order = np.argsort(-p)
-    w, wrong = weights[order], (~right[order]) * weights[order]
+    order = np.argsort(-p, kind="stable")
+    w, wrong = weights[order], (~right[order]).astype(np.float64)
     covered = np.cumsum(w)
     first = int(np.searchsorted(covered / weights.sum(), LEAST_SHARE))
-    risk = np.cumsum(wrong) / covered
-    risk[first:] = np.maximum.accumulate(risk[first:])
+    rising = IsotonicRegression().fit_transform(np.arange(p.size), wrong, sample_weight=w)
+    risk = np.cumsum(rising * w) / covered
     at = np.unique(np.linspace(first, p.size - 1, CURVE_POINTS).astype(int))
     return [
         {

@@ -1,0 +1,123 @@
+"""What the confidence is fitted on: questions that must be answered, and ones that must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tiny_rows
+
+from training.calibration.cases import (
+    SMALL,
+    SMALL_STRANGERS,
+    STRANGERS,
+    Reading,
+    parallel,
+    reading,
+    small,
+    small_faq,
+)
+
+DAILY_EN = [f"what is the weather on day {n}" for n in range(40)]
+DAILY_ZH = [f"第{n}天天气怎么样" for n in range(40)]
+STRANGE = (DAILY_EN, DAILY_ZH)
+
+
+def rows(count: int, asked: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Paragraphs of one fact each and, of each, one question."""
+    paragraphs = [
+        {"pid": f"p{n}", "title": "Fees", "context": f"The fee of plan {n} is {n} pounds."}
+        for n in range(count)
+    ]
+    questions = [
+        {
+            "id": f"q{n}",
+            "pid": f"p{n}",
+            "question": asked.format(n),
+            "answers": [{"text": f"{n} p"}],
+        }
+        for n in range(count)
+    ]
+    return paragraphs, questions
+
+
+def test_documents_are_asked_about_other_things_in_both_languages(tmp_path: Path) -> None:
+    paragraphs, questions = rows(40, "What does plan {} cost?")
+    source = Reading(
+        "fees",
+        tiny_rows.write(tmp_path / "paragraphs.jsonl", paragraphs),
+        tiny_rows.write(tmp_path / "questions.jsonl", questions),
+    )
+    found = reading(source, tmp_path, 20, STRANGE)
+    own = [case for case in found.cases if case.question.startswith("What does plan")]
+    strange = [case for case in found.cases if case not in own]
+    assert len(own) == 20
+    for pool in STRANGE:
+        assert sum(case.question in pool for case in strange) == round(STRANGERS * 20)
+    assert not any(case.texts or case.faq_ids for case in strange)
+    known = {path.stem for path in found.document_paths[0].iterdir()}
+    assert 0 < len(known) < 40
+    for case in own:
+        plan = case.question.split()[3]
+        assert case.texts == ((f"{plan} p",) if f"p{plan}" in known else ())
+
+
+def test_small_collections_hold_one_paragraph_and_answer_only_about_it(tmp_path: Path) -> None:
+    paragraphs, english = rows(20, "What does plan {} cost?")
+    chinese = [
+        {**q, "question": f"{q['pid']}要多少钱", "answers": [{"text": "镑"}]} for q in english
+    ]
+    path = tiny_rows.write(tmp_path / "paragraphs.jsonl", paragraphs)
+    asked = (
+        tiny_rows.write(tmp_path / "en.jsonl", english),
+        tiny_rows.write(tmp_path / "zh.jsonl", chinese),
+    )
+    sets = list(small(path, asked, tmp_path, STRANGE))
+    assert len({one.name for one in sets}) == SMALL
+    assert {one.name.partition("/")[0] for one in sets} == {"small"}
+    for one in sets:
+        (file,) = one.document_paths[0].iterdir()
+        right = [case for case in one.cases if case.texts]
+        assert [case.question for case in right] == [
+            f"What does plan {file.stem[1:]} cost?",
+            f"{file.stem}要多少钱",
+        ]
+        # The answer must stand in the paragraph, whatever language asks for it.
+        assert all(case.texts[0] in file.read_text(encoding="utf-8") for case in right)
+        assert len(one.cases) == 2 + 2 * SMALL_STRANGERS
+
+
+def test_small_faqs_are_asked_what_they_answer_and_as_much_that_they_do_not(tmp_path: Path) -> None:
+    rows = [(f"question {n} about {intent}", intent) for intent in "abcdef" for n in range(9)]
+    intent_of = dict(rows)
+    sets = list(small_faq(rows, tmp_path, STRANGE))
+    assert [len(one.faq_files[0].read_text().splitlines()) for one in sets[:4]] == [1, 2, 3, 1]
+    assert len(sets) == SMALL
+    for one in sets:
+        text = one.faq_files[0].read_text(encoding="utf-8")
+        entries = {row["id"]: row for row in map(json.loads, text.splitlines())}
+        right = [case for case in one.cases if case.faq_ids]
+        assert len(right) == 4 * len(entries)
+        for case in right:
+            (entry,) = case.faq_ids
+            assert intent_of[case.question] == entry
+            assert case.question != entries[entry]["question"]
+        wrong = [case.question for case in one.cases if not case.faq_ids]
+        near = [question for question in wrong if question in intent_of]
+        assert len(near) == len(right)
+        assert not {intent_of[question] for question in near} & set(entries)
+        assert len(wrong) == len(right) + 2 * SMALL_STRANGERS
+
+
+def test_entries_are_asked_for_in_another_language(tmp_path: Path) -> None:
+    rows = [(f"What does plan {n} cost?", f"套餐{n}要多少钱") for n in range(90)]
+    found = parallel("plans", rows, tmp_path, 60)
+    text = found.faq_files[0].read_text(encoding="utf-8")
+    entries = {row["id"]: row["question"] for row in map(json.loads, text.splitlines())}
+    assert len(found.cases) == 60 and len(entries) == 40
+    meant = {zh: en for en, zh in rows}
+    for case in found.cases:
+        known = meant[case.question] in entries.values()
+        assert len(case.faq_ids) == known
+        assert all(entries[own] == meant[case.question] for own in case.faq_ids)
