@@ -18,6 +18,9 @@ Frequencies = Callable[[Sequence[str]], Sequence[int]]
 
 SHORTEST, LONGEST = 4, 24
 """A shorter word is one slip away from too many others, a longer one is none."""
+MOST = 8
+"""A text with more strange words is not mistyped: it is in another tongue, or noise. Each one costs
+some thousand look-ups."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # Codes, addresses, hashtags and what an apostrophe joins are not words to mend.
 _WORD = re.compile(
@@ -31,11 +34,11 @@ def mended(text: str, known: Known, frequencies: Frequencies) -> str:
     Names are left alone: what has capitals, but for the first letter of the text.
     """
     words = [m[0].lower() for m in _WORD.finditer(text) if _may_be_mistyped(m)]
-    strange = [w for w, common in zip(words, known(words), strict=True) if not common]
-    if not strange:
+    strange = {w for w, common in zip(words, known(words), strict=True) if not common}
+    if not 0 < len(strange) <= MOST:
         return text
-    counts = dict(zip(strange, frequencies(strange), strict=True))
-    found = {word: _meant(word, known, frequencies) for word, n in counts.items() if not n}
+    counts = zip(strange, frequencies(list(strange)), strict=True)
+    found = {word: _meant(word, known, frequencies) for word, n in counts if not n}
     meant = {word: other for word, other in found.items() if other != word}
     return _WORD.sub(lambda m: meant.get(m[0].lower(), m[0]) if _may_be_mistyped(m) else m[0], text)
 

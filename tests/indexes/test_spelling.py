@@ -69,6 +69,19 @@ def test_every_slip_in_a_word_that_is_used_leads_to_a_word_that_is_used(
         assert found == slip
 
 
+def test_what_is_all_strange_is_not_looked_into() -> None:
+    looked: list[int] = []
+
+    def counted(words: Sequence[str]) -> list[int]:
+        looked.append(len(words))
+        return frequencies(words)
+
+    noise = [f"crad{letters}" for letters in ("xq", "qx", "zx", "xz", "jq", "qj", "vx", "xv")]
+    assert mended(" ".join([*noise, "crad"]), known, counted) == " ".join([*noise, "crad"])
+    assert not looked
+    assert mended(" ".join([*noise[1:], "crad", "crad"]), known, counted).endswith("card card")
+
+
 def test_slips_are_the_words_one_edit_away() -> None:
     slips = set(one_slip("to"))
     assert {"o", "t", "ot", "too", "tro", "ato", "ta", "do", "to"} <= slips
