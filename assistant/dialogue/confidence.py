@@ -31,6 +31,9 @@ GROUNDED_FEATURES = (
 RERANKED = ("relevance", "relevance_lead")
 READ = ("answer",)
 _RIVALS = 5
+_ALONE = 1 / 3
+"""A right first hit leads its rivals by about this share of its score. One that has none, in
+somebody's first collection, is taken to lead by that and not by all of it."""
 
 Features = Mapping[str, float]
 """What is seen of one way of answering, by name: those of its tuple above, those of ``RERANKED``
@@ -52,10 +55,10 @@ def _shortness(terms: Mapping[str, float]) -> float:
 
 
 def _margin(scores: Sequence[float], unrelated: float = 0.0) -> float:
-    """Lead of the first score over the mean of its rivals; where there is none, over what anything
-    ``unrelated`` would score."""
-    rivals = scores[1:_RIVALS] or [unrelated]
-    return scores[0] - sum(rivals) / len(rivals)
+    """Lead of the first score over the mean of its rivals; where there is none, a share of what it
+    leads anything ``unrelated`` by."""
+    rivals = scores[1:_RIVALS]
+    return scores[0] - sum(rivals) / len(rivals) if rivals else _ALONE * (scores[0] - unrelated)
 
 
 def weighted_share(terms: Mapping[str, float], present: frozenset[str]) -> float:
@@ -69,7 +72,8 @@ def _relevance(hits: Sequence[FaqHit] | Sequence[ChunkHit]) -> Features:
     if all(h.relevance is None for h in hits):
         return {}
     first, *others = (h.relevance or 0.0 for h in hits)
-    return {"relevance": first, "relevance_lead": first - max(others, default=0.0)}
+    lead = first - max(others) if others else _ALONE * first
+    return {"relevance": first, "relevance_lead": lead}
 
 
 def faq_features(
@@ -107,7 +111,7 @@ def grounded_features(
     scores = [h.score for h in hits]
     return {
         "score": top.score,
-        "lead": scores[0] - scores[1] if len(scores) > 1 else scores[0],
+        "lead": scores[0] - scores[1] if len(scores) > 1 else _ALONE * scores[0],
         "cosine": top.cosine,
         "margin": _margin([h.cosine for h in hits], cosine_floor),
         "sentence_cosine": sentence_cosine,

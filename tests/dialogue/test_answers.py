@@ -233,3 +233,15 @@ def test_a_first_document_answers_only_what_it_says_in_either_language(tmp_path:
         assert answer.kind is AnswerKind.GROUNDED, text
         assert said in answer.answer
     runtime.close()
+
+
+def test_a_first_entry_answers_only_what_it_is_for_in_either_language(tmp_path: Path) -> None:
+    table = tmp_path / "faq.csv"
+    table.write_text("question,answer\nHow do I block my card?,Call 110 at once.\n", "utf-8")
+    runtime = Runtime.open(Settings(data_dir=tmp_path / "data", rerank=0))
+    runtime.ingest([table], Scope(), faq=True)
+    for text in ("苹果手机多少钱", "月球离地球多远", "how much is an iphone"):
+        assert runtime.answer(Question(text, Scope())).kind is AnswerKind.ABSTAIN, text
+    for text in ("怎么挂失银行卡", "卡丟了怎麼辦", "how can i block my bank card"):
+        assert runtime.answer(Question(text, Scope())).answer == "Call 110 at once.", text
+    runtime.close()

@@ -60,10 +60,11 @@ def test_a_calibration_of_other_features_is_refused() -> None:
         )
 
 
-def test_the_only_chunk_leads_what_is_unrelated_and_not_nothing() -> None:
+def test_the_only_chunk_leads_by_a_share_of_what_it_is_above_the_unrelated() -> None:
     alone = [hit(1, [("Cash is not covered.", unit(1))])]
     found = grounded_features(alone, {}, 0.9, frozenset(), "en", cosine_floor=0.85)
-    assert found["margin"] == pytest.approx(alone[0].cosine - 0.85)
+    assert found["margin"] == pytest.approx((alone[0].cosine - 0.85) / 3)
+    assert found["lead"] == pytest.approx(alone[0].score / 3)
     rival = replace(hit(2, []), cosine=0.5)
     beside = grounded_features([*alone, rival], {}, 0.9, frozenset(), "en", cosine_floor=0.85)
     assert beside["margin"] == pytest.approx(alone[0].cosine - 0.5)
