@@ -126,19 +126,19 @@ class TunedModel(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, head: str = "", **batch: Any
     ) -> dict[str, Tensor]:
         """Return ``loss`` and ``logits`` of one head; without a name, of the only one."""
-        name, rows = head or next(iter(self.heads)), len(input_ids)
-        whole = {**batch, "attention_mask": attention_mask}
+        name = head or next(iter(self.heads))
+        whole = {**batch, "input_ids": input_ids, "attention_mask": attention_mask}
         twice = self.training and self.consistency > 0
         if twice:
             whole = doubled(whole)
-            input_ids, attention_mask = torch.cat([input_ids, input_ids]), whole["attention_mask"]
-        hidden = self.hidden_states(input_ids, attention_mask)
-        logits = self.logits(hidden, attention_mask, name)
+        mask = whole["attention_mask"]
+        hidden = self.hidden_states(whole["input_ids"], mask)
+        logits = self.logits(hidden, mask, name)
         loss = self.losses[name](logits.float(), {**whole, "hidden": hidden})
         if twice:
             spec: Any = self.heads[name].spec
-            loss = loss + self.consistency * disagreement(logits, attention_mask, spec)
-        return {"loss": loss, "logits": logits[:rows]}
+            loss = loss + self.consistency * disagreement(logits, mask, spec)
+        return {"loss": loss, "logits": logits[: len(input_ids)]}
 
     def _take_over(self, head: HeadSpec, weights: EncoderWeights) -> None:
         """Copy an earlier head of this name; its labels are the first of the new ones."""

@@ -32,8 +32,8 @@ RERANKED = ("relevance", "relevance_lead")
 READ = ("answer",)
 _RIVALS = 5
 _ALONE = 1 / 3
-"""A right first hit leads its rivals by about this share of its score. One that has none, in
-somebody's first collection, is taken to lead by that and not by all of it."""
+"""A hit that has no rivals, in somebody's first collection, is taken to lead by this share of its
+score and not by all of it. Right hits lead theirs by 0.29 (entries) and 0.24 (passages) of it."""
 
 Features = Mapping[str, float]
 """What is seen of one way of answering, by name: those of its tuple above, those of ``RERANKED``
@@ -58,7 +58,13 @@ def _margin(scores: Sequence[float], unrelated: float = 0.0) -> float:
     """Lead of the first score over the mean of its rivals; where there is none, a share of what it
     leads anything ``unrelated`` by."""
     rivals = scores[1:_RIVALS]
-    return scores[0] - sum(rivals) / len(rivals) if rivals else _ALONE * (scores[0] - unrelated)
+    return _lead(scores[0], sum(rivals) / len(rivals) if rivals else None, unrelated)
+
+
+def _lead(first: float, rival: float | None, unrelated: float = 0.0) -> float:
+    """By how much ``first`` is above its rival; a share of its height above the ``unrelated`` where
+    it has none."""
+    return first - rival if rival is not None else _ALONE * (first - unrelated)
 
 
 def weighted_share(terms: Mapping[str, float], present: frozenset[str]) -> float:
@@ -72,8 +78,7 @@ def _relevance(hits: Sequence[FaqHit] | Sequence[ChunkHit]) -> Features:
     if all(h.relevance is None for h in hits):
         return {}
     first, *others = (h.relevance or 0.0 for h in hits)
-    lead = first - max(others) if others else _ALONE * first
-    return {"relevance": first, "relevance_lead": lead}
+    return {"relevance": first, "relevance_lead": _lead(first, max(others, default=None))}
 
 
 def faq_features(
@@ -111,7 +116,7 @@ def grounded_features(
     scores = [h.score for h in hits]
     return {
         "score": top.score,
-        "lead": scores[0] - scores[1] if len(scores) > 1 else _ALONE * scores[0],
+        "lead": _lead(scores[0], scores[1] if len(scores) > 1 else None),
         "cosine": top.cosine,
         "margin": _margin([h.cosine for h in hits], cosine_floor),
         "sentence_cosine": sentence_cosine,

@@ -41,15 +41,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseSet:
-    """A knowledge base as files to ingest, and questions to ask it.
-
-    Sets whose ``name`` is the same but for what follows a slash are one set to the fit.
-    """
+    """A knowledge base as files to ingest, and questions to ask it."""
 
     name: str
     faq_files: tuple[Path, ...]
     document_paths: tuple[Path, ...]
     cases: tuple[Case, ...]
+
+    @property
+    def family(self) -> str:
+        """The set that it is part of to the fit: its name up to a slash."""
+        return self.name.partition("/")[0]
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -81,15 +83,34 @@ def _split(items: Sequence[str], rng: random.Random) -> set[str]:
     return set(shuffled[round(LEFT_OUT * len(shuffled)) :])
 
 
+def _by_intent(rows: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for text, intent in rows:
+        groups[intent].append(text)
+    return groups
+
+
+def _strange(rng: random.Random, strangers: Sequence[Sequence[str]], each: int) -> list[Case]:
+    """Return ``each`` questions of every pool, none of which must be answered."""
+    return [Case(text) for pool in strangers for text in rng.sample(pool, each)]
+
+
+def _asked_for(
+    name: str, rows: Sequence[tuple[str, str]], out: Path, rng: random.Random
+) -> CaseSet:
+    """Two thirds of ``rows`` (wording, question for it) as entries, and all of the questions."""
+    known = _split([str(n) for n in range(len(rows))], rng)
+    faq = [(str(n), wording, ()) for n, (wording, _) in enumerate(rows) if str(n) in known]
+    cases = [Case(asked, frozenset({str(n)} & known)) for n, (_, asked) in enumerate(rows)]
+    return CaseSet(name, (_write_faq(out / f"{name}.jsonl", faq),), (), tuple(cases))
+
+
 def intents(name: str, rows: Sequence[tuple[str, str]], out: Path, questions: int) -> CaseSet:
     """Entries from an intent set: three examples word an intent, others ask for it.
 
     ``rows`` are (text, intent); the intent ``oos`` is asked about but never known.
     """
-    rng = random.Random(SEED)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for text, intent in rows:
-        groups[intent].append(text)
+    rng, groups = random.Random(SEED), _by_intent(rows)
     known = _split([g for g in groups if g != "oos"], rng)
     faq, cases = [], []
     for intent, texts in sorted(groups.items()):
@@ -109,18 +130,14 @@ def small_faq(
 
     Asked are other texts of these intents, as many of the other intents, and strangers.
     """
-    rng = random.Random(SEED)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for text, intent in rows:
-        groups[intent].append(text)
+    rng, groups = random.Random(SEED), _by_intent(rows)
     for number in range(SMALL):
         known = rng.sample(sorted(groups), 1 + number % 3)
         worded = {intent: rng.sample(groups[intent], 5) for intent in known}
         faq = [(intent, texts[0], ()) for intent, texts in worded.items()]
         cases = [Case(t, frozenset({i})) for i, texts in worded.items() for t in texts[1:]]
         others = rng.sample([text for text, intent in rows if intent not in known], len(cases))
-        asked = [*others, *(t for pool in strangers for t in rng.sample(pool, SMALL_STRANGERS))]
-        cases += [Case(text) for text in asked]
+        cases += [Case(text) for text in others] + _strange(rng, strangers, SMALL_STRANGERS)
         files = (_write_faq(out / f"small-faq-{number}.jsonl", faq),)
         yield CaseSet(f"small-faq/{number}", files, (), tuple(cases))
 
@@ -146,24 +163,14 @@ def pairs(name: str, rows: Sequence[dict[str, Any]], out: Path, questions: int) 
         groups[root(text)].append(text)
     texts = sorted((g for g in groups.values() if len(g) > 1), key=lambda g: g[0])
     rng.shuffle(texts)
-    texts = texts[:questions]
-    known = _split([str(i) for i in range(len(texts))], rng)
-    faq = [(str(i), g[0], ()) for i, g in enumerate(texts) if str(i) in known]
-    cases = [
-        Case(g[1], frozenset({str(i)}) if str(i) in known else frozenset())
-        for i, g in enumerate(texts)
-    ]
-    return CaseSet(name, (_write_faq(out / f"{name}.jsonl", faq),), (), tuple(cases))
+    return _asked_for(name, [(g[0], g[1]) for g in texts[:questions]], out, rng)
 
 
 def parallel(name: str, rows: Sequence[tuple[str, str]], out: Path, questions: int) -> CaseSet:
     """Entries in one language, asked for in another: ``rows`` are (wording, its translation)."""
     rng = random.Random(SEED)
-    chosen = rng.sample(list(dict(rows).items()), min(questions, len(dict(rows))))
-    known = _split([str(n) for n in range(len(chosen))], rng)
-    faq = [(str(n), own, ()) for n, (own, _) in enumerate(chosen) if str(n) in known]
-    cases = [Case(asked, frozenset({str(n)} & known)) for n, (_, asked) in enumerate(chosen)]
-    return CaseSet(name, (_write_faq(out / f"{name}.jsonl", faq),), (), tuple(cases))
+    distinct = list(dict(rows).items())
+    return _asked_for(name, rng.sample(distinct, min(questions, len(distinct))), out, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +210,7 @@ def reading(
         cases.append(Case(row["question"], texts=texts))
     rng.shuffle(cases)
     cases = cases[:questions]
-    share = round(STRANGERS * len(cases))
-    cases += [Case(text) for pool in strangers for text in rng.sample(pool, share)]
+    cases += _strange(rng, strangers, round(STRANGERS * len(cases)))
     return CaseSet(source.name, (), (folder,), tuple(cases))
 
 
@@ -226,7 +232,7 @@ def small(
         path.write_text(f"{row['context']}\n", encoding="utf-8")
         asked = [q for rows in (first, *others) for q in rows if q["pid"] == row["pid"]]
         cases = [Case(q["question"], texts=gold[q["id"]]) for q in asked]
-        cases += [Case(t) for pool in strangers for t in rng.sample(pool, SMALL_STRANGERS)]
+        cases += _strange(rng, strangers, SMALL_STRANGERS)
         yield CaseSet(f"small/{row['pid']}", (), (folder,), tuple(cases))
 
 
@@ -247,18 +253,14 @@ def bank(examples: Path, split: str) -> CaseSet:
     return CaseSet(f"bank-{split}", faqs, (examples / "documents",), cases)
 
 
-def _money(row: dict[str, Any]) -> bool:
-    """Whether an everyday question may be one that a bank's entry answers."""
-    return row["domain"] in ("banking", "credit_cards")
-
-
 def all_sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[CaseSet]:
     """Yield every set, at most ``questions`` questions each; ``out`` takes the files made."""
     rows = [(r["text"], r["category"]) for r in read_csv(data / "banking77" / "train.csv")]
     yield intents("banking77", rows, out, questions)
-    clinc = [(r["text"], r["intent"]) for r in read_jsonl(data / "clinc150" / "valid.jsonl")]
-    yield intents("clinc150", clinc, out, questions)
-    yield pairs("lcqmc", read_jsonl(data / "lcqmc" / "dev.jsonl"), out, questions)
+    clinc = read_jsonl(data / "clinc150" / "valid.jsonl")
+    yield intents("clinc150", [(r["text"], r["intent"]) for r in clinc], out, questions)
+    lcqmc = read_jsonl(data / "lcqmc" / "dev.jsonl")
+    yield pairs("lcqmc", lcqmc, out, questions)
     insurance = read_jsonl(data / "insuranceqa_questions" / "valid.jsonl")
     half = questions // 2
     yield parallel("insurance-zh-en", [(r["en"], r["zh"]) for r in insurance], out, half)
@@ -274,8 +276,9 @@ def all_sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[
             xquad / "en_questions.jsonl",
         ),
     )
-    everyday = [r["text"] for r in read_jsonl(data / "clinc150" / "valid.jsonl") if not _money(r)]
-    strangers = (everyday, [r["sentence1"] for r in read_jsonl(data / "lcqmc" / "dev.jsonl")])
+    # An entry of a bank's may answer questions on money.
+    everyday = [r["text"] for r in clinc if r["domain"] not in ("banking", "credit_cards")]
+    strangers = (everyday, [r["sentence1"] for r in lcqmc])
     for source in sources:
         yield reading(source, out, questions, strangers)
     asked = (xquad / "en_questions.jsonl", xquad / "zh_questions.jsonl")

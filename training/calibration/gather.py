@@ -120,8 +120,7 @@ def _ask(runtime: Runtime, models: Runtime, cases: CaseSet, gathered: Gathered) 
         elif parts == "reader":
             found = _read(models, questions, found, gathered.models)
         for case, question, one in zip(asked, questions, found, strict=True):
-            name = cases.name.partition("/")[0]
-            _add(gathered.ways[parts], runtime, name, case, (question, one))
+            _add(gathered.ways[parts], runtime, cases.family, case, (question, one))
 
 
 def _add(

@@ -12,6 +12,7 @@ from assistant.commands.common import progress_bar
 from assistant.types import ChunkHit, Retrieved
 from indexes.language import detect_language
 from indexes.sentences import split_sentences
+from indexes.spelling import mended
 
 if TYPE_CHECKING:
     from assistant.models.encoder import Encoder
@@ -71,8 +72,6 @@ class Ranking:
         return half
 
     def __call__(self, queries: Sequence[str], depth: int) -> list[list[str]]:
-        from indexes.spelling import mended
-
         count = max(depth, _POOL)
         known, frequencies = self._encoder.are_words, self._index.frequencies
         queries = [mended(query, known, frequencies) for query in queries]
