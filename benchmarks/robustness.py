@@ -46,12 +46,12 @@ from indexes.language import detect_language
 from training.data.pipeline import prepare
 from training.data.rows import Kind, LabelledText, Row, TextPair
 from training.data.spec import DataSpec
+from training.slips import HAN, typing_errors
 
 CLASSIFIERS = ("intent", "sentiment", "topic")
 RETRIEVAL_SETS = ("retrieval_zh_faq", "retrieval_en_squad", "retrieval_en_bankfaq")
-FEWEST, WORDS_A_SLIP, HAN_A_SLIP = 50, 8, 12
-_HAN, _EMOJI = "[\u3400-\u4dbf\u4e00-\u9fff]", "😀🙏😭👍🔥😡🤔🎉"
-_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+FEWEST = 50
+_EMOJI = "😀🙏😭👍🔥😡🤔🎉"
 _WIDE = {0x20: 0x3000, **{code: code + 0xFEE0 for code in range(0x21, 0x7F)}}
 # Each term stands once on either side, so that the list reads both ways.
 _TERMS = """account 账户|credit card 信用卡|debit card 借记卡|card 卡|bank 银行|fund 基金
@@ -64,39 +64,6 @@ _TO_ZH = dict(term.rsplit(" ", 1) for term in re.split(r"[|\n]", _TERMS))
 _TO_EN = {zh: en for en, zh in _TO_ZH.items()}
 _EN, _ZH = ("|".join(sorted(words, key=len, reverse=True)) for words in (_TO_ZH, _TO_EN))
 _traditional = opencc.OpenCC("s2t").convert
-
-
-def typing_errors(text: str, rng: Random) -> str:
-    """Return ``text`` with a slip in one of 8 Latin words and at one of 12 Han characters."""
-    latin = re.sub("[A-Za-z]{3,}", lambda word: _slip(word[0], rng), text)
-    return re.sub(f"{_HAN}{{2,}}", lambda run: _stumble(run[0], rng), latin)
-
-
-def _slip(word: str, rng: Random) -> str:
-    if rng.randrange(WORDS_A_SLIP):
-        return word
-    at, kind = rng.randrange(len(word) - 1), rng.choice(("dropped", "swapped", "beside"))
-    if kind == "dropped":
-        return word[:at] + word[at + 1 :]
-    if kind == "swapped" and word[at] != word[at + 1]:
-        return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-    keys = next(keys for keys in _KEYS if word[at].lower() in keys)
-    key = keys.index(word[at].lower())
-    near = rng.choice(keys[max(key - 1, 0) : key] + keys[key + 1 : key + 2])
-    return word[:at] + (near.upper() if word[at].isupper() else near) + word[at + 1 :]
-
-
-def _stumble(run: str, rng: Random) -> str:
-    kept, at = "", 0
-    while at < len(run):
-        pair = run[at : at + 2]
-        if rng.randrange(HAN_A_SLIP):
-            kept, at = kept + run[at], at + 1
-        elif rng.randrange(2) and len(set(pair)) == 2:
-            kept, at = kept + pair[::-1], at + 2
-        else:
-            at += 1
-    return kept
 
 
 def no_diacritics(text: str) -> str:
@@ -122,7 +89,7 @@ def code_switch(text: str) -> str:
 
 def emoji(text: str, rng: Random) -> str:
     """Return ``text`` with an emoji at its end and one between two words or characters."""
-    at = rng.choice([gap.start() for gap in re.finditer(rf"\s|(?<={_HAN})(?={_HAN})", text)] or [0])
+    at = rng.choice([gap.start() for gap in re.finditer(rf"\s|(?<={HAN})(?={HAN})", text)] or [0])
     return f"{text[:at]}{rng.choice(_EMOJI)}{text[at:]}{rng.choice(_EMOJI)}"
 
 

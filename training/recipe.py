@@ -77,6 +77,18 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _slips_where_they_are_made(self) -> Recipe:
+        looped = self.tuning.method not in ("few_shot", "zero_shot")
+        typed = self.recipe.task == "classifier" and not self.records.synthetic
+        if self.train.slips and not (looped and typed):
+            raise ValueError(
+                f"train.slips is {self.train.slips:g}, but typing errors are made only in the rows "
+                f"of a classifier of texts in the loop, not of {self.recipe.task} with "
+                f"tuning.method {self.tuning.method!r}; set it to 0"
+            )
+        return self
+
     @property
     def registry_task(self) -> str:
         """The registry's name for what comes out."""

@@ -102,7 +102,8 @@ class Train(Section):
     of all steps; ``decay`` the shape after it. ``patience`` counts evaluations without an
     improvement of ``min_delta`` in the validation metric; 0 never stops early. ``precision`` auto:
     bf16 where the hardware multiplies it, else fp32. ``consistency`` weighs how far two readings of
-    a row under dropout may be apart (``training.consistency``).
+    a row under dropout may be apart (``training.consistency``). ``slips`` is the share of a
+    classifier's rows that are read with typing errors, others every time (``training.slips``).
     """
 
     epochs: float = Field(default=3, gt=0)
@@ -122,6 +123,7 @@ class Train(Section):
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     consistency: float = Field(default=0.0, ge=0, le=10)
+    slips: float = Field(default=0.0, ge=0, le=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     max_tokens: int = Field(default=128, ge=8, le=512)
     group_by_length: bool = True

@@ -30,6 +30,7 @@ from training.losses import MultiLabel, SingleLabel, Teaching, balanced
 from training.modeling import Loss, TunedModel
 from training.recipe import Recipe
 from training.sections import Head
+from training.slips import Mistyped
 
 KIND: Kind = "classify"
 METRIC = "accuracy"
@@ -82,7 +83,7 @@ def _train_in_loop(job: Job, head: HeadSpec) -> Trained:
     return train_heads(
         job,
         model,
-        examples,
+        _mistyped(job, head, rows, examples),
         validate=(lambda fitted: scores(head, logits(fitted), valid)) if valid else None,
         metric=job.recipe.gate.metric or default_metric(job.recipe),
         finish=lambda fitted: [
@@ -111,6 +112,18 @@ def _examples(job: Job, head: HeadSpec, rows: Sequence[LabelledText]) -> list[Ex
     if old is None:
         return found
     return [{**row, "teacher": own.tolist()} for row, own in zip(found, old, strict=True)]
+
+
+def _mistyped(
+    job: Job, head: HeadSpec, rows: Sequence[LabelledText], examples: Sequence[Example]
+) -> Sequence[Example]:
+    """Return the rows, a share of them with typing errors where the recipe asks for it."""
+    if not job.recipe.train.slips:
+        return examples
+    tokenizer = job.base.model_tokenizer(job.recipe.train.max_tokens, head.pooling)
+    texts = [plain_text(row.text) for row in rows]
+    train = job.recipe.train
+    return Mistyped(examples, texts, tokenizer.text, train.slips, job.recipe.recipe.seed)
 
 
 def _of_records(job: Job, head: HeadSpec, rows: Sequence[LabelledText]) -> list[Example]:
