@@ -70,8 +70,8 @@ class Settings(BaseSettings):
         default=20,
         ge=0,
         le=100,
-        description="Entries and passages that the reranker reads for a question; 0: none, which "
-        "answers in less than a tenth of the time, and less well.",
+        description="Passages, of twenty found, that the reranker reads for a question that no FAQ "
+        "entry settles; 0: none, which answers in less than a tenth of the time, and less well.",
     )
     reader: bool = Field(
         default=True,

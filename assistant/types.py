@@ -162,8 +162,7 @@ class ChunkHit:
 class FaqHit:
     """A retrieved FAQ entry: ``matched`` is the wording that matched, ``question`` the approved.
 
-    ``answer == document.text[start:end]`` of document ``document_id``. ``relevance``: the
-    reranker's probability that the question asks the same, in [0, 1]; None where none has read it.
+    ``answer == document.text[start:end]`` of document ``document_id``.
     """
 
     faq_id: str
@@ -179,7 +178,6 @@ class FaqHit:
     score: float
     cosine: float
     coverage: float
-    relevance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

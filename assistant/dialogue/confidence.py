@@ -33,13 +33,13 @@ READ = ("answer",)
 _RIVALS = 5
 _ALONE = 1 / 3
 """A hit that has no rivals, in somebody's first collection, is taken to lead by this share of its
-score and not by all of it. Right hits lead theirs by 0.29 (entries) and 0.24 (passages) of it."""
+score and not by all of it (decision 0061)."""
 
 Features = Mapping[str, float]
 """What is seen of one way of answering, by name: those of its tuple above, those of ``RERANKED``
-where the evidence was reranked, and of ``READ`` where a reader looked for the answer."""
+where chunks were reranked, and of ``READ`` where a reader looked for the answer."""
 Parts = Literal["retrieval", "reranker", "reader"]
-"""What took part in finding the evidence; each has all before it as well, and a fit of its own."""
+"""What took part in finding the chunks; each has all before it as well, and a fit of its own."""
 ALL_PARTS: tuple[Parts, ...] = ("retrieval", "reranker", "reader")
 
 
@@ -73,7 +73,7 @@ def weighted_share(terms: Mapping[str, float], present: frozenset[str]) -> float
     return sum(w for t, w in terms.items() if t in present) / total if total else 0.0
 
 
-def _relevance(hits: Sequence[FaqHit] | Sequence[ChunkHit]) -> Features:
+def _relevance(hits: Sequence[ChunkHit]) -> Features:
     """The reranker's view of the first hit, and by how much it leads the best of the others."""
     if all(h.relevance is None for h in hits):
         return {}
@@ -96,7 +96,6 @@ def faq_features(
         "precision": 1.0 - extra,
         "short": _shortness(terms),
         "cross_language": float(hits[0].language != language),
-        **_relevance(hits),
     }
 
 
@@ -167,8 +166,8 @@ class Calibrator:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Calibrators of the two ways of answering; ``version`` names the fit, ``models`` by role the
-    ones whose scores it was fitted on."""
+    """Calibrators of the two ways of answering, of which no model but the encoder has a part in the
+    first; ``version`` names the fit, ``models`` by role the ones whose scores it was fitted on."""
 
     version: str
     models: Mapping[str, str]
@@ -178,31 +177,31 @@ class Calibration:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], parts: Parts) -> Calibration:
         """Build from the stored form; features must be the ones this code computes."""
-        faq, grounded = features_of(parts)
+        own = data[parts]
         return cls(
-            data["version"],
-            data["models"],
-            _calibrator(data["faq"], faq),
-            _calibrator(data["grounded"], grounded),
+            own["version"],
+            own["models"],
+            _calibrator(data["faq"], FAQ_FEATURES),
+            _calibrator(own["grounded"], grounded_features_of(parts)),
         )
 
     @classmethod
     def load(cls, parts: Parts = "retrieval") -> Calibration:
         """Read the packaged calibration for answers in which ``parts`` took part."""
         text = files("assistant.dialogue").joinpath("calibration.json").read_text("utf-8")
-        return cls.from_json(json.loads(text)[parts], parts)
+        return cls.from_json(json.loads(text), parts)
 
 
-def features_of(parts: Parts) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the features of the FAQ way and of the grounded way that a fit for ``parts`` uses."""
+def grounded_features_of(parts: Parts) -> tuple[str, ...]:
+    """Return the features of the grounded way that a fit for ``parts`` uses."""
     if parts == "retrieval":
-        return FAQ_FEATURES, GROUNDED_FEATURES
+        return GROUNDED_FEATURES
     more = (*GROUNDED_FEATURES, *RERANKED)
-    return (*FAQ_FEATURES, *RERANKED), more if parts == "reranker" else (*more, *READ)
+    return more if parts == "reranker" else (*more, *READ)
 
 
 def parts_of(values: Features) -> Parts:
-    """Tell from its features what took part in finding the evidence."""
+    """Tell from the features of the grounded way what took part in finding the chunks."""
     if READ[0] in values:
         return "reader"
     return "reranker" if RERANKED[0] in values else "retrieval"

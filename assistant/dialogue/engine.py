@@ -29,8 +29,8 @@ from indexes.types import FloatArray, Language
 Key = TypeVar("Key", bound=Hashable)
 _SMALLTALK_LIMIT = 80
 _HANDOFF_LIMIT = 600
-RETRIEVE = 10
-"""Entries and chunks looked for, of each; scores and with them the confidence depend on it."""
+RETRIEVE = 20
+"""Entries and chunks looked for, of each."""
 _ALONE_HANDICAP = 0.2
 Spelling = Callable[[Scope, str], str]
 """A question as a collection would spell it."""
@@ -290,13 +290,24 @@ class _Reading:
 
 
 def _preferred(read: Sequence[_Reading], leaning: int) -> _Reading:
-    """Take the most trusted reading; one that ignores the conversation must be clearly better."""
+    """Take the most trusted reading; one that ignores the conversation must be clearly better, or
+    find the same entry and be no worse: the next follow-up then leans on it alone."""
 
     def trust(number: int) -> float:
         alone = leaning and number >= leaning
         return read[number].assessment.best - (_ALONE_HANDICAP if alone else 0.0)
 
-    return read[max(range(len(read)), key=trust)]
+    best = max(range(len(read)), key=trust)
+    if best < leaning:
+        for alone in read[leaning:]:
+            same = _entry(alone) is not None and _entry(alone) == _entry(read[best])
+            if same and alone.assessment.best >= read[best].assessment.best:
+                return alone
+    return read[best]
+
+
+def _entry(reading: _Reading) -> str | None:
+    return reading.found.faqs[0].faq_id if reading.found.faqs else None
 
 
 def _rows_by(keys: Sequence[Key]) -> Iterator[tuple[Key, list[int]]]:

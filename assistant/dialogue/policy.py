@@ -81,6 +81,7 @@ class Policy:
     ) -> None:
         """``calibrations``: a fit for each set of parts that may have taken part."""
         self._calibrations = calibrations
+        self._faq = calibrations["retrieval"].faq
         self._tokenise = tokenise
         self._thresholds = {
             parts: Thresholds(
@@ -93,27 +94,24 @@ class Policy:
 
     def is_settled(self, question: Understood, found: Retrieved) -> bool:
         """Tell whether an FAQ entry answers, whatever the chunks turn out to hold."""
-        values = faq_values(question, found, self._tokenise)
-        parts = parts_of(values)
-        sure = self._calibrations[parts].faq.probability(values) if values else 0.0
-        return sure >= max(self._thresholds[parts].faq, 1.0 - _FAQ_HANDICAP)
+        sure = self._of_entry(question, found)
+        return sure >= max(self._thresholds["retrieval"].faq, 1.0 - _FAQ_HANDICAP)
 
     def assess(self, question: Understood, found: Retrieved) -> Assessment:
         """Compute the calibrated probabilities and the draft they speak of."""
-        by_faq = faq_values(question, found, self._tokenise)
         draft, by_text = draft_and_values(question, found, self._tokenise)
-        faq_parts, text_parts = parts_of(by_faq), parts_of(by_text)
-        limits = Thresholds(
-            self._thresholds[faq_parts].faq,
-            self._thresholds[text_parts].grounded,
-            self._thresholds[text_parts].clarify,
-        )
+        parts = parts_of(by_text)
         return Assessment(
-            self._calibrations[faq_parts].faq.probability(by_faq) if by_faq else 0.0,
-            self._calibrations[text_parts].grounded.probability(by_text) if by_text else 0.0,
+            self._of_entry(question, found),
+            self._calibrations[parts].grounded.probability(by_text) if by_text else 0.0,
             draft,
-            limits,
+            self._thresholds[parts],
         )
+
+    def _of_entry(self, question: Understood, found: Retrieved) -> float:
+        """Return the probability that the first entry answers."""
+        values = faq_values(question, found, self._tokenise)
+        return self._faq.probability(values) if values else 0.0
 
     def decide(self, question: Understood, found: Retrieved, seen: Assessment) -> Decision:
         """Take the first way of answering that is trusted enough."""

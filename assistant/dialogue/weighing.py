@@ -1,4 +1,5 @@
-"""Have models read the evidence: entries first, then, where those do not settle it, chunks."""
+"""Have models read the chunks of questions that no entry settles: first to order them, then to
+mark the answer."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from assistant.dialogue.policy import Policy, Understood
 from assistant.dialogue.reading import read
-from assistant.dialogue.reranking import rerank_chunks, rerank_entries
+from assistant.dialogue.reranking import rerank_chunks
 from assistant.models.reader import Reading
 from assistant.models.trained import Judged
 from assistant.types import Retrieved
@@ -44,7 +45,7 @@ class Weighing:
     """Orders evidence and marks answers in it. Stateless and thread-safe."""
 
     def __init__(self, models: EvidenceModels, policy: Policy, candidates: int) -> None:
-        """``candidates`` of each question are read at most, half of them FAQ entries."""
+        """``candidates`` of each question are read at most."""
         self._models = models
         self._policy = policy
         self._candidates = candidates
@@ -72,7 +73,6 @@ class Weighing:
             return _values(self._models.read(tenant, pairs), "reader", seen)
 
         try:
-            seen.found[:] = rerank_entries(judge, questions, seen.found, self._candidates)
             rows = self._open(questions, seen.found)
             asked = [questions[i] for i in rows]
             open_ = [seen.found[i] for i in rows]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from assistant.types import ChunkHit, sentence_vectors
 from indexes.types import FloatArray
 
-WINDOW_TOKENS = 48
-"""Reading costs time by the token. About two sentences hold what a question is after."""
+WINDOW_TOKENS = 24
+"""Reading costs time by the token. A sentence or two hold what a question is after: twice as many
+windows tell more than windows twice as long."""
 TITLE_TOKENS = 12
 _BYTES_A_TOKEN = 4
 """Of UTF-8, English as well as Chinese: an estimate that spares counting."""

@@ -13,8 +13,8 @@ from assistant.dialogue.confidence import (
     Calibrator,
     Parts,
     RiskPoint,
-    features_of,
     grounded_features,
+    grounded_features_of,
     weighted_share,
 )
 
@@ -44,8 +44,8 @@ def test_threshold_is_the_lowest_within_the_error_rate() -> None:
 @pytest.mark.parametrize("parts", ALL_PARTS)
 def test_packaged_calibration_fits_this_code(parts: Parts) -> None:
     calibration = Calibration.load(parts)
-    assert calibration.faq.features[: len(FAQ_FEATURES)] == FAQ_FEATURES
-    assert (calibration.faq.features, calibration.grounded.features) == features_of(parts)
+    assert calibration.faq.features == FAQ_FEATURES
+    assert calibration.grounded.features == grounded_features_of(parts)
     for way in (calibration.faq, calibration.grounded):
         risks = [p.risk for p in sorted(way.curve, key=lambda p: -p.threshold)]
         assert risks == sorted(risks), "risk must not fall as the threshold is lowered"
@@ -54,10 +54,9 @@ def test_packaged_calibration_fits_this_code(parts: Parts) -> None:
 
 def test_a_calibration_of_other_features_is_refused() -> None:
     data = {"features": ["x"], "weights": [1.0], "bias": 0.0, "curve": []}
+    own = {"version": "1", "models": {}, "grounded": data}
     with pytest.raises(ValueError, match="has features"):
-        Calibration.from_json(
-            {"version": "1", "models": {}, "faq": data, "grounded": data}, "retrieval"
-        )
+        Calibration.from_json({"faq": data, "retrieval": own}, "retrieval")
 
 
 def test_the_only_chunk_leads_by_a_share_of_what_it_is_above_the_unrelated() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assistant.dialogue.confidence import ALL_PARTS, Calibration
 from assistant.dialogue.policy import Policy
 from assistant.dialogue.reading import READ_CHUNKS, read
-from assistant.dialogue.reranking import ENTRY_WEIGHT, rerank_chunks, rerank_entries
+from assistant.dialogue.reranking import CHUNK_WEIGHT, rerank_chunks
 from assistant.dialogue.weighing import Weighing
 from assistant.dialogue.windows import TITLE_TOKENS, WINDOW_TOKENS, window
 from assistant.models.reader import Reading
@@ -104,21 +104,19 @@ def test_a_chunk_without_sentences_is_taken_from_its_start() -> None:
     assert window(chunk, unit(1)).text == "Fees\n"
 
 
-def test_evidence_is_ordered_by_both_scores() -> None:
-    entries = tuple(entry(str(n), "x" * (10 * n), 0.9 - n / 20) for n in range(5))
-    (one,) = rerank_entries(by_length, [asked("q")], [Retrieved(CHUNKS, entries)], 6)
-    assert one.chunks == CHUNKS
-    expected = sorted(
-        range(5),
-        key=lambda n: (
-            -(ENTRY_WEIGHT * (n / 10 if n < 3 else 0) + (1 - ENTRY_WEIGHT) * (0.9 - n / 20))
-        ),
-    )
-    assert [hit_.faq_id for hit_ in one.faqs] == [str(n) for n in expected]
-    assert [h.relevance is None for h in sorted(one.faqs, key=lambda h: h.faq_id)] == [
-        *(False,) * 3,
-        *(True,) * 2,
+def test_chunks_are_ordered_by_both_scores() -> None:
+    chunks = tuple(hit(n, [("x" * (40 * n + 1), unit(1))], score=0.9 - n / 100) for n in range(5))
+    (one,) = rerank_chunks(by_length, [asked("q")], [Retrieved(chunks, ())], 3)
+    read = [by_length([("q", window(chunk, unit(1)).text)]).item() for chunk in chunks[:3]]
+    scores = [
+        CHUNK_WEIGHT * value + (1 - CHUNK_WEIGHT) * chunk.score
+        for value, chunk in zip([*read, 0, 0], chunks, strict=True)
     ]
+    assert [h.chunk_id for h in one.chunks] == sorted(range(5), key=lambda n: -scores[n])
+    assert [h.chunk_id for h in one.chunks] == [2, 1, 0, 3, 4]
+    assert [h.score for h in one.chunks] == pytest.approx(sorted(scores, reverse=True))
+    found = {h.chunk_id: h.relevance for h in one.chunks}
+    assert [found[n] for n in range(5)] == [*read, None, None]
 
 
 def test_a_batch_is_the_questions_one_by_one() -> None:
@@ -158,7 +156,7 @@ def test_no_more_than_the_candidates_are_read(entries: int) -> None:
     models = Models()
     faqs = tuple(entry(str(n), f"wording {n}", 0.1) for n in range(entries))
     seen, versions = weigh(models, Retrieved(CHUNKS, faqs))
-    assert len(models.judged) <= CANDIDATES
+    assert len(models.judged) == CANDIDATES
     assert len(models.read_) == READ_CHUNKS
     assert versions == {"reranker": "reranker/bank@v1", "reader": "reader/bank@v1"}
     assert all(chunk.answer is not None for chunk in seen.chunks[:READ_CHUNKS])
@@ -168,12 +166,10 @@ def test_an_entry_that_settles_it_spares_the_chunks() -> None:
     models = Models()
     sure = entry("sure", "What does it cost?" * 6, 1.0)
     found = Retrieved(CHUNKS, (sure, entry("other", "no", 0.0)), {"cost": 1.0})
-    limits = policy()
-    (ordered,) = rerank_entries(by_length, [asked("q")], [found], CANDIDATES)
-    assert limits.is_settled(asked("q"), ordered), "the rest tells nothing otherwise"
+    assert policy().is_settled(asked("What does it cost?"), found), "else the rest tells nothing"
     seen, versions = weigh(models, found)
-    assert len(models.judged) == 2 and not models.read_
-    assert seen.chunks == CHUNKS and set(versions) == {"reranker"}
+    assert not models.judged and not models.read_
+    assert seen == found and not versions
 
 
 def test_without_a_model_the_evidence_stays_as_it_is() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import tiny_rows
 
 from training.calibration.cases import (
+    NOISE,
     SMALL,
     SMALL_STRANGERS,
     STRANGERS,
@@ -17,7 +20,9 @@ from training.calibration.cases import (
     reading,
     small,
     small_faq,
+    with_noise,
 )
+from training.calibration.noise import LONGEST, noise
 
 DAILY_EN = [f"what is the weather on day {n}" for n in range(40)]
 DAILY_ZH = [f"第{n}天天气怎么样" for n in range(40)]
@@ -121,3 +126,25 @@ def test_entries_are_asked_for_in_another_language(tmp_path: Path) -> None:
         known = meant[case.question] in entries.values()
         assert len(case.faq_ids) == known
         assert all(entries[own] == meant[case.question] for own in case.faq_ids)
+
+
+def test_every_set_is_asked_noise_that_nothing_answers(tmp_path: Path) -> None:
+    pairs = [(f"What does plan {n} cost?", f"计划{n}多少钱？") for n in range(80)]
+    plain = parallel("plans", pairs, tmp_path, 60)
+    found = with_noise(plain)
+    assert found.cases[:60] == plain.cases == with_noise(found).cases[:60]
+    more = found.cases[60:]
+    assert len(more) == 1 + round(NOISE * 60)
+    assert not any(case.texts or case.faq_ids for case in more)
+    assert found == with_noise(plain)
+
+
+def test_noise_is_short_and_long_of_few_words_and_many() -> None:
+    rng = random.Random(3)
+    texts = [noise(rng) for _ in range(400)]
+    assert all(0 < len(text) <= LONGEST and text == text.strip(" ") for text in texts)
+    short = sum(len(text) < 40 for text in texts)
+    assert 100 < short < 300
+    words = [Counter(text.split()) for text in texts if " " in text and len(text) > 400]
+    assert any(len(counts) <= 2 for counts in words) and any(len(counts) > 50 for counts in words)
+    assert any(not text.isascii() for text in texts)

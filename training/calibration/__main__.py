@@ -2,7 +2,8 @@
 
 DATA is a folder of the public sets named in ``cases.all_sets``. Every set becomes a knowledge base
 through the product's own ingest; its questions go through the product's own retrieval, reranking,
-reading and drafting. There is a fit for retrieval alone, one with the reranker and one with both.
+reading and drafting. There is a fit of the entries, and of drafts from chunks one for retrieval
+alone, one with the reranker and one with both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from assistant.dialogue.confidence import ALL_PARTS, Parts, features_of
+from assistant.dialogue.confidence import (
+    ALL_PARTS,
+    FAQ_FEATURES,
+    Parts,
+    grounded_features_of,
+)
 from assistant.models.shipped import ensure
 from assistant.settings import Settings
 from training.calibration.cases import SEED
@@ -47,29 +53,29 @@ def main() -> int:
     )
     if options.samples:
         _keep(gathered, options.samples)
-    fits = {parts: _fitted(gathered, parts) for parts in ALL_PARTS}
+    entries = fit(gathered.faq.samples(), FAQ_FEATURES, SEED)
+    faq = {**entries.stored, "held_aside": entries.report}
+    fits = {"faq": faq} | {parts: _fitted(gathered, parts, faq) for parts in ALL_PARTS}
     if options.write:
         _TARGET.write_text(json.dumps(fits, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({parts: one["held_aside"] for parts, one in fits.items()}, indent=1))
+    print(json.dumps({name: one["held_aside"] for name, one in fits.items()}, indent=1))
     return 0
 
 
-def _fitted(gathered: Gathered, parts: Parts) -> dict[str, Any]:
-    ways, (faq, grounded) = gathered.ways[parts], features_of(parts)
-    by_faq = fit(ways.faq.samples(), faq, SEED)
-    by_text = fit(ways.grounded.samples(), grounded, SEED)
+def _fitted(gathered: Gathered, parts: Parts, faq: dict[str, Any]) -> dict[str, Any]:
+    drafts = fit(gathered.grounded[parts].samples(), grounded_features_of(parts), SEED)
     models = {role: gathered.models[role] for role in _ROLES[parts]}
-    stored = {"models": models, "faq": by_faq.stored, "grounded": by_text.stored}
-    version = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:12]
-    report = {"faq": by_faq.report, "grounded": by_text.report}
-    return {"version": version, **stored, "held_aside": report}
+    stored = {"models": models, "grounded": drafts.stored}
+    text = json.dumps({**stored, "faq": faq}, sort_keys=True)
+    version = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {"version": version, **stored, "held_aside": drafts.report}
 
 
 def _keep(gathered: Gathered, path: Path) -> None:
+    rows = {"faq": gathered.faq} | {f"{p}_grounded": one for p, one in gathered.grounded.items()}
     kept = {
-        f"{parts}_{name}_{part}": np.array(getattr(getattr(ways, name), part))
-        for parts, ways in gathered.ways.items()
-        for name in ("faq", "grounded")
+        f"{name}_{part}": np.array(getattr(one, part))
+        for name, one in rows.items()
         for part in ("features", "right", "sets")
     }
     np.savez(path, **kept)  # type: ignore[arg-type]

@@ -11,11 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from assistant.dialogue.compose import Draft
-from assistant.dialogue.confidence import ALL_PARTS, Features, Parts, features_of
+from assistant.dialogue.confidence import (
+    ALL_PARTS,
+    FAQ_FEATURES,
+    Features,
+    Parts,
+    grounded_features_of,
+)
 from assistant.dialogue.engine import RETRIEVE
 from assistant.dialogue.policy import Understood, draft_and_values, faq_values
 from assistant.dialogue.reading import read
-from assistant.dialogue.reranking import rerank_chunks, rerank_entries
+from assistant.dialogue.reranking import rerank_chunks
 from assistant.models.reader import Reading
 from assistant.runtime import Runtime
 from assistant.settings import Settings
@@ -46,24 +52,13 @@ class Rows:
         return Samples(np.array(self.features), np.array(self.right), np.array(self.sets))
 
 
-@dataclass
-class Ways:
-    """The FAQ way and the grounded way, as seen where these parts take part."""
-
-    faq: Rows
-    grounded: Rows
-
-    @classmethod
-    def of(cls, parts: Parts) -> Ways:
-        faq, grounded = features_of(parts)
-        return cls(Rows(faq), Rows(grounded))
-
-
 @dataclass(frozen=True)
 class Gathered:
-    """Rows by the parts that took part, and the models by role whose scores they are."""
+    """Rows of the FAQ way, those of the grounded way by the parts that took part, and the models by
+    role whose scores they are."""
 
-    ways: Mapping[Parts, Ways]
+    faq: Rows
+    grounded: Mapping[Parts, Rows]
     models: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,7 +67,8 @@ def gather(data: Path, questions: int, settings: Settings, tell: Callable[[str],
 
     ``settings`` name the models; each set has a data folder of its own for its documents.
     """
-    gathered = Gathered({parts: Ways.of(parts) for parts in ALL_PARTS})
+    by_text = {parts: Rows(grounded_features_of(parts)) for parts in ALL_PARTS}
+    gathered = Gathered(Rows(FAQ_FEATURES), by_text)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "files"
         out.mkdir()
@@ -114,27 +110,35 @@ def _ask(runtime: Runtime, models: Runtime, cases: CaseSet, gathered: Gathered) 
         Understood(text, detect_language(text), vector)
         for text, vector in zip(texts, vectors, strict=True)
     ]
+    for case, question, one in zip(asked, questions, found, strict=True):
+        _add_entry(gathered.faq, runtime, cases.family, case, (question, one))
     for parts in ALL_PARTS:
         if parts == "reranker":
             found = _reranked(models, questions, found, gathered.models)
         elif parts == "reader":
             found = _read(models, questions, found, gathered.models)
         for case, question, one in zip(asked, questions, found, strict=True):
-            _add(gathered.ways[parts], runtime, cases.family, case, (question, one))
+            _add_draft(gathered.grounded[parts], runtime, cases.family, case, (question, one))
 
 
-def _add(
-    ways: Ways, runtime: Runtime, name: str, case: Case, seen: tuple[Understood, Retrieved]
+def _add_entry(
+    rows: Rows, runtime: Runtime, name: str, case: Case, seen: tuple[Understood, Retrieved]
 ) -> None:
     question, found = seen
     values = faq_values(question, found, runtime.tokenise)
     if values:
         top = found.faqs[0]
         right = top.faq_id in case.faq_ids or any(fold(t) in fold(top.answer) for t in case.texts)
-        ways.faq.add(values, right and case.kind != "clarify", name)
+        rows.add(values, right and case.kind != "clarify", name)
+
+
+def _add_draft(
+    rows: Rows, runtime: Runtime, name: str, case: Case, seen: tuple[Understood, Retrieved]
+) -> None:
+    question, found = seen
     draft, values = draft_and_values(question, found, runtime.tokenise)
     if draft and not case.faq_ids:
-        ways.grounded.add(values, holds(draft, case.texts), name)
+        rows.add(values, holds(draft, case.texts), name)
 
 
 def _reranked(
@@ -153,8 +157,7 @@ def _reranked(
     candidates, ordered = models.settings.rerank, []
     for start in range(0, len(questions), _READ_AT_ONCE):
         some = questions[start : start + _READ_AT_ONCE]
-        part = rerank_entries(judge, some, found[start : start + _READ_AT_ONCE], candidates)
-        ordered += rerank_chunks(judge, some, part, candidates)
+        ordered += rerank_chunks(judge, some, found[start : start + _READ_AT_ONCE], candidates)
     return ordered
 
 
