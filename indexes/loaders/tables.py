@@ -6,7 +6,7 @@ Each line then stands alone as evidence, which a row of bare cells does not.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from indexes.loaders.text import clean_line
@@ -64,7 +64,9 @@ def render_table(rows: Sequence[Sequence[Cell]], header_rows: int | None = None)
 
 def _tidy(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     grid = [[cell if cell is None else clean_line(cell) for cell in row] for row in rows]
-    grid = _join_broken_rows([_join_symbols(row) for row in grid if any(row)])
+    filled = [row for row in grid if any(row)]
+    named = _named(filled[0]) if filled else set()
+    grid = _join_broken_rows([_join_symbols(row, named) for row in filled])
     if not grid:
         return []
     width = max(len(row) for row in grid)
@@ -72,13 +74,27 @@ def _tidy(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     return [[cell for column, cell in enumerate(row) if used[column]] for row in grid]
 
 
-def _join_symbols(row: list[Cell]) -> list[Cell]:
-    """Put a currency sign, bracket or per cent sign that has its own cell back to its number."""
+def _named(row: Sequence[Cell]) -> set[int]:
+    """Return the columns that have a word of their own above them, and so does the one behind."""
+    return {
+        column
+        for column, (cell, after) in enumerate(pairwise(row))
+        if cell and after and not (_PREFIX.fullmatch(cell) or _NUMBER.fullmatch(cell))
+    }
+
+
+def _join_symbols(row: list[Cell], named: Collection[int]) -> list[Cell]:
+    """Put a currency sign, bracket or per cent sign that has its own cell back to its number.
+
+    What stands in a ``named`` column is no sign of the next one's number: currencies are listed.
+    """
     cells = list(row)
     filled = [index for index, cell in enumerate(cells) if cell]
     for here, after in pairwise(filled):
         cell, following = cells[here], cells[after]
-        if cell and following and _PREFIX.fullmatch(cell) and following[0] in "0123456789(-–—.":
+        if here in named or not (cell and following and _PREFIX.fullmatch(cell)):
+            continue
+        if following[0] in "0123456789(-–—.":
             cells[here], cells[after] = "", cell + following
     filled = [index for index, cell in enumerate(cells) if cell]
     for here, after in pairwise(filled):

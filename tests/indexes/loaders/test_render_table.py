@@ -30,6 +30,19 @@ Rows = list[list[Cell]]
             ],
             ["Sales; 2022: $1,000; 2021: $(900", "Margin; 2022: 12%"],
         ),
+        # A currency in a column of its own is no sign of what the next column says.
+        (
+            [["Account", "Currency", "Term", "Rate"], ["Saver", "USD", "1 year", "2.8%"]],
+            ["Account: Saver; Currency: USD; Term: 1 year; Rate: 2.8%"],
+        ),
+        (
+            [["Currency", "Share (%)"], ["EUR", "10.1"], ["RMB", "2.0"]],
+            ["Currency: EUR; Share (%): 10.1", "Currency: RMB; Share (%): 2.0"],
+        ),
+        (
+            [["Sales", "USD", "1,000"], ["Costs", "USD", "900"]],
+            ["Sales: USD1,000", "Costs: USD900"],
+        ),
         # A header over two columns and a second header row.
         (
             [["Card", "Fee", None], ["", "Year 1", "Later"], ["Gold", "0", "100"]],
