@@ -52,9 +52,13 @@ def apart(job: Job) -> Job:
 
 def _ancestors(job: Job) -> Iterator[Prepared]:
     """Yield the rows of each ancestor whose files are still there, nearest first."""
-    reference = job.base.reference
+    reference, seen = job.base.reference, set[str]()
     while reference:
         version = find_version(reference, job.settings)
+        if version.ref in seen:
+            # What ships was trained in a registry of its own, where its number named its parent.
+            return
+        seen.add(version.ref)
         passport = version.passport()
         recipe, spec = passport.recipe, passport.recipe.get("data")
         same = recipe.get("recipe", {}).get("task") == job.recipe.recipe.task

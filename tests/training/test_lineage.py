@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import tiny_base as tiny
 
+from assistant.models.passport import PASSPORT_FILE
 from training.data.rows import row_hash
 from training.data.storage import Prepared
 from training.job import Job
@@ -72,3 +74,15 @@ def test_rows_that_are_gone_stop_nothing(tmp_path: Path) -> None:
     on = on.model_copy(update={"data": spec.model_copy(update={"train": ("moved.csv",)})})
     job = make_job(on, settings, Silent(), tmp_path / "on")
     assert job.data.train and not job.notes
+
+
+def test_a_parent_of_the_same_name_ends_the_line(tmp_path: Path) -> None:
+    settings = tiny.settings(tmp_path)
+    first = recipe(tmp_path, str(tiny.base_folder(tmp_path / "base")), FIRST)
+    version = run(first, settings, Silent()).version
+    passport = version.folder / PASSPORT_FILE
+    told_parent = json.loads(passport.read_text("utf-8")) | {"parent": version.ref}
+    passport.write_text(json.dumps(told_parent), encoding="utf-8")
+    on = recipe(tmp_path, f"registry:{version.ref}", OTHER)
+    job = make_job(on, settings, Silent(), tmp_path / "on")
+    assert len(job.notes) == 1 and "left out" in job.notes[0]
