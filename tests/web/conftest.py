@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
+from page_support import browser, visit
 from web_support import Service
 
 from assistant.runtime import Runtime
 from assistant.settings import Settings
 from assistant.types import Scope
 from assistant.web.api import create_app
+
+__all__ = ["browser", "visit"]
 
 COLLECTION = "bank"
 # Small, but with headings, pages, both languages and approved answers.

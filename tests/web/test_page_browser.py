@@ -2,109 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
+from page_support import QUESTION, WAIT, Open, ask, ready, stored_turns
+from playwright.sync_api import expect
 from web_support import Service
 
 from assistant.types import Scope
 
 # A browser on a busy machine may miss a beat; `visit` names every failed request when it does.
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.flaky(reruns=2)]
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run",
-]  # fmt: skip
-DESK = {"width": 1280, "height": 860}
-PHONE = {"width": 390, "height": 844}
-QUESTION = "How long does an international transfer take?"
-WAIT = 20_000
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as playwright:
-        if program is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("no Chromium on this machine")
-        opened = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Open]:
-    """Open the page in a fresh profile; afterwards nothing may have gone wrong or elsewhere."""
-    contexts: list[BrowserContext] = []
-    problems: list[str] = []
-    hosts: set[str] = set()
-
-    def note_request(url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme in {"http", "https", "ws", "wss"}:
-            hosts.add(parts.netloc)
-
-    def note_failure(response: Response) -> None:
-        if response.status >= 400:
-            request = response.request
-            problems.append(
-                f"{response.status} {request.method} {request.url}: {request.post_data}"
-            )
-
-    def open_page(
-        *, locale: str = "en-US", size: dict = DESK, scheme: str = "light", path: str = "/"
-    ) -> Page:
-        phone = size is PHONE
-        context = browser.new_context(
-            viewport=size, locale=locale, color_scheme=scheme, is_mobile=phone, has_touch=phone,
-            permissions=["clipboard-read", "clipboard-write"],
-        )  # fmt: skip
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(WAIT)
-        context.on("request", lambda request: note_request(request.url))
-        page.on("response", note_failure)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.goto(service.url + path)
-        ready(page)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert hosts <= {urlsplit(service.url).netloc}
-    assert problems == []
-
-
-def ready(page: Page) -> None:
-    page.wait_for_selector("body.ready", timeout=30_000)
-    page.wait_for_selector("#chatbot :is(.greeting, .answer)")
-
-
-def ask(page: Page, question: str) -> None:
-    """Type a question, send it, wait for the whole answer."""
-    before = page.locator("#chatbot .meta").count()
-    page.fill("#question textarea", question)
-    page.press("#question textarea", "Enter")
-    expect(page.locator("#chatbot .meta")).to_have_count(before + 1, timeout=WAIT)
-    expect(page.locator("#send")).to_be_visible()
-
-
-def stored_turns(page: Page, service: Service) -> list:
-    """The turns of the conversation shown as current, as the database has them."""
-    identifier = page.locator("#history [aria-current]").get_attribute("data-open")
-    assert identifier
-    return service.runtime.conversation("default", identifier)
 
 
 def test_a_question_is_answered_with_marked_evidence(visit: Open) -> None:
@@ -221,97 +131,6 @@ def test_conversations_are_remembered_by_this_browser_only(visit: Open) -> None:
     expect(other.locator("#history .conversation")).to_have_count(0)
 
 
-def test_the_language_follows_the_browser_and_can_be_chosen(visit: Open) -> None:
-    page = visit(locale="zh-CN")
-    assert page.evaluate("document.documentElement.lang") == "zh-CN"
-    expect(page.locator("#send")).to_have_text("发送")
-    expect(page.locator("#question textarea")).to_have_attribute("placeholder", "请输入问题……")
-    ask(page, "白金卡年费多少？")
-    expect(page.locator("#chatbot .badge")).to_have_text("常见问题 · 标准答案")
-    page.click("[data-language=en]")
-    expect(page.locator("#send")).to_have_text("Send")
-    expect(page.locator("#chatbot .badge")).to_have_text("FAQ · approved answer")
-    assert page.evaluate("document.documentElement.lang") == "en"
-    assert page.title() == "Domain assistant"
-    page.reload()
-    ready(page)
-    expect(page.locator("#send")).to_have_text("Send")
-
-
-def rgb(page: Page, selector: str, what: str = "backgroundColor") -> tuple[int, ...]:
-    value = page.evaluate(
-        "([selector, what]) => getComputedStyle(document.querySelector(selector))[what]",
-        [selector, what],
-    )
-    return tuple(int(part) for part in value[value.index("(") + 1 : -1].split(",")[:3])
-
-
-def contrast(a: tuple[int, ...], b: tuple[int, ...]) -> float:
-    """The contrast ratio of WCAG 2, 1 to 21."""
-
-    def luminance(colour: tuple[int, ...]) -> float:
-        parts = [c / 255 for c in colour]
-        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(a), luminance(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_dark_follows_the_system_and_can_be_switched(visit: Open, scheme: str) -> None:
-    page = visit(scheme=scheme)
-    ask(page, QUESTION)
-    page.wait_for_selector("#evidence mark")
-    dark = scheme == "dark"
-    assert (sum(rgb(page, "#chat-pane")) < 200) == dark
-    for text, ground in (
-        ("#chatbot .answer .text", "#chat-pane"),
-        ("#chatbot .badge", "#chatbot .badge"),
-        ("#chatbot .cite", "#chatbot .cite"),
-        ("#chatbot .confidence", "#chat-pane"),
-        ("#evidence blockquote", "#evidence blockquote"),
-        ("#evidence mark", "#evidence mark"),
-        ("#send", "#send"),
-        ("#evidence .source", "#evidence .card"),
-    ):
-        assert contrast(rgb(page, text, "color"), rgb(page, ground)) >= 4.5, text
-    page.click("[data-theme-switch]")
-    assert (sum(rgb(page, "#chat-pane")) < 200) != dark
-    page.reload()
-    ready(page)
-    assert (sum(rgb(page, "#chat-pane")) < 200) != dark
-
-
-def test_a_phone_shows_everything_within_its_width(visit: Open) -> None:
-    page = visit(size=PHONE)
-    ask(page, QUESTION)
-    for view in ("chat", "documents"):
-        page.click(f"#top .views [data-view={view}]")
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    page.click("#top .views [data-view=chat]")
-    composer = page.locator("#composer").bounding_box()
-    assert composer
-    assert composer["y"] + composer["height"] <= PHONE["height"]
-    chat, evidence = (page.locator(s).bounding_box() for s in ("#chat-pane", "#evidence-pane"))
-    assert chat
-    assert evidence
-    assert evidence["y"] >= chat["y"] + chat["height"] - 1
-    page.locator("#chatbot .cite").first.tap()
-    expect(page.locator("#evidence mark").first).to_be_in_viewport()
-    page.locator("#evidence [data-back]").tap()
-    expect(page.locator("#question")).to_be_in_viewport()
-    expect(page.locator("#history-pane")).to_be_hidden()
-    page.locator("#top [data-drawer]").tap()
-    expect(page.locator("#history .conversation")).to_be_in_viewport()
-    page.keyboard.press("Escape")
-    expect(page.locator("#history-pane")).to_be_hidden()
-    for button in page.locator("#top button:visible, #composer button:visible").all():
-        box = button.bounding_box()
-        assert box
-        assert min(box["width"], box["height"]) >= 32
-
-
 def test_files_are_added_told_one_by_one_asked_about_and_deleted(
     visit: Open, service: Service, tmp_path: Path
 ) -> None:
@@ -414,34 +233,6 @@ def test_an_unexpected_failure_is_told_without_its_inside(
     page.press("#question textarea", "Enter")
     expect(page.locator("#chatbot .failed")).to_contain_text("unexpected error")
     assert "hunter2" not in page.content()
-
-
-def test_the_page_can_be_used_by_keyboard(visit: Open) -> None:
-    page = visit()
-    assert page.evaluate("document.activeElement.closest('#question') !== null")
-    page.keyboard.type(QUESTION)
-    page.keyboard.press("Shift+Enter")
-    assert page.locator("#chatbot .said").count() == 0
-    page.keyboard.press("Backspace")
-    page.keyboard.press("Enter")
-    expect(page.locator("#chatbot .meta")).to_have_count(1, timeout=WAIT)
-    page.locator("#chatbot .cite").first.focus()
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
-    page.keyboard.press("Enter")
-    expect(page.locator("#evidence .card.active")).to_be_visible()
-    page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.closest('#question') !== null")
-    names = page.evaluate(
-        """() => [...document.querySelectorAll('button, input:not([type=file]), textarea')]
-            .filter(e => e.offsetParent)
-            .filter(e => !(e.innerText.trim() || e.getAttribute('aria-label') || e.title
-                || e.labels?.length))
-            .map(e => e.outerHTML.slice(0, 200))"""
-    )
-    assert names == []
-    spoken = page.locator("#chatbot [data-testid=bot]").last.get_attribute("aria-label")
-    assert spoken == "Answer"
 
 
 def test_copy_takes_the_answer_without_its_markers(visit: Open) -> None:
