@@ -206,7 +206,8 @@ class Reading(Section):
     ``answer_tokens`` are not learnt, as they would not be served.
 
     ``elsewhere``: for this share of the questions, one more row with a context that does not answer
-    it. ``cloze_questions`` are made of the documents in ``cloze``.
+    it. ``cloze_questions`` are made of the documents in ``cloze``, ``table_questions`` on made-up
+    tables (``training.table_questions``).
     """
 
     stride: int = Field(default=64, ge=0)
@@ -214,6 +215,7 @@ class Reading(Section):
     elsewhere: float = Field(default=0.0, ge=0, le=1)
     cloze: Paths = ()
     cloze_questions: int = Field(default=0, ge=0)
+    table_questions: int = Field(default=0, ge=0, le=1_000_000)
 
 
 class Pretrain(Section):

@@ -163,7 +163,12 @@ def test_documents_give_more_questions(base: Path, tmp_path: Path) -> None:
         base,
         tmp_path,
         train={"epochs": 1},
-        reading={"cloze": ["books"], "cloze_questions": 3, "elsewhere": 0.5},
+        reading={
+            "cloze": ["books"],
+            "cloze_questions": 3,
+            "elsewhere": 0.5,
+            "table_questions": 4,
+        },
         export={"max_loss": 1.0},
     )
     (tmp_path / "books").mkdir()
@@ -172,7 +177,7 @@ def test_documents_give_more_questions(base: Path, tmp_path: Path) -> None:
     (tmp_path / "books" / "one.md").write_text(text, encoding="utf-8")
     outcome = running.run(made, tiny.settings(tmp_path), Silent())
     notes = " ".join(outcome.passport.notes)
-    assert "cloze_questions: 3" in notes
+    assert "cloze_questions: 3" in notes and "table_questions: 4" in notes
     assert re.search(r"elsewhere_questions: [1-9]", notes)
 
 

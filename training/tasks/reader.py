@@ -28,6 +28,7 @@ from training.fitting import make_model, train_heads
 from training.job import Job, Metrics, Trained
 from training.modeling import TunedModel
 from training.serving import headed, refuse_label_methods, room
+from training.table_questions import made_questions
 from training.token_losses import SpanEnds
 
 KIND: Kind = "read"
@@ -59,9 +60,10 @@ def train(job: Job) -> Trained:
         )
     elsewhere = reading.elsewhere(own, settings.elsewhere, seed)
     cloze = reading.cloze(_documents(job), settings.cloze_questions, seed)
+    tables = made_questions(settings.table_questions, seed)
     tokenizer = job.base.model_tokenizer(room(job))
     made = reading.windows(
-        tokenizer, [*own, *elsewhere, *cloze], settings.stride, settings.answer_tokens
+        tokenizer, [*own, *elsewhere, *cloze, *tables], settings.stride, settings.answer_tokens
     )
     head = HeadSpec(name=HEAD, kind="token", labels=("start", "end"))
     model = make_model(job, [head], {HEAD: SpanEnds()}, dense=False)
@@ -75,7 +77,11 @@ def train(job: Job) -> Trained:
         sample=[(row.question, row.context) for row in (valid or own)[:_SAMPLE]],
         batches=reading.collate(job.base.weights.vocabulary.pad),
     )
-    extra = {"cloze_questions": len(cloze), "elsewhere_questions": len(elsewhere)}
+    extra = {
+        "cloze_questions": len(cloze),
+        "elsewhere_questions": len(elsewhere),
+        "table_questions": len(tables),
+    }
     return replace(
         result, notes=[*result.notes, *_notes(made, valid)], figures={**result.figures, **extra}
     )
