@@ -112,7 +112,8 @@ def ship(
     job = make_job(recipe, settings, reporter, run_folder(recipe, settings, SHARED_TENANT))
     whole = read_tuned(version.folder / TUNED_FILE)
     base = job.base.original.weights
-    tuned = shrunk(blended(whole, base, blend), base, rank)
+    # The base of a run that went on is the version it went on from.
+    tuned = shrunk(blended(whole, job.base.weights, blend), base, rank)
     if not tuned.scales:  # of a version made before they were kept
         tuned = with_scales(tuned, job.base.original, ())
     target = into / version.task / version.name

@@ -18,6 +18,7 @@ from assistant.models.shipped import install, shipped_models
 from training import shipping
 from training.recipe import Recipe
 from training.reporting import Silent
+from training.run import run
 from training.shrinking import blended, factors, shrunk
 
 
@@ -113,3 +114,21 @@ def test_a_blend_lies_between_the_base_and_what_was_tuned() -> None:
 def test_a_blend_that_is_no_share_is_refused(tmp_path: Path, share: float) -> None:
     with pytest.raises(InvalidInputError, match="--blend is"):
         shipping.ship(None, None, Silent(), tmp_path, blend=share)  # type: ignore[arg-type]
+
+
+def test_a_blend_of_what_went_on_lies_between_it_and_the_version_before(tmp_path: Path) -> None:
+    settings, into = tiny.settings(tmp_path), tmp_path / "shipped"
+    first = recipe(tmp_path)
+    before = run(first, settings, Silent()).version
+    base = first.base.model_copy(update={"model": f"registry:{before.ref}"})
+    more = first.model_copy(
+        update={"base": base, "train": first.train.model_copy(update={"epochs": 1})}
+    )
+    after = run(more, settings, Silent()).version
+    folder = shipping.ship(more, settings, Silent(), into, blend=0.5, rank=8)
+    blend, ends = read_tuned(folder / TUNED_FILE), [before, after]
+    own, other = (read_tuned(version.folder / TUNED_FILE).tensors for version in ends)
+    for name in ("l0.q.b", "head.label.out.b"):
+        assert np.abs(own[name] - other[name]).max() > 1e-5
+        np.testing.assert_allclose(blend.tensors[name], (own[name] + other[name]) / 2, atol=1e-3)
+    assert not np.allclose(other["l0.q.b"], blend.tensors["l0.q.b"], atol=1e-5)
