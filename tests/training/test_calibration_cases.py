@@ -10,16 +10,19 @@ from typing import Any
 
 import tiny_rows
 
+from indexes.loaders import load
 from training.calibration.cases import (
     NOISE,
     SMALL,
     SMALL_STRANGERS,
     STRANGERS,
+    Case,
     Reading,
     parallel,
     reading,
     small,
     small_faq,
+    small_tables,
     with_noise,
 )
 from training.calibration.noise import LONGEST, noise
@@ -91,6 +94,38 @@ def test_small_collections_hold_one_paragraph_and_answer_only_about_it(tmp_path:
         # The answer must stand in the paragraph, whatever language asks for it.
         assert all(case.texts[0] in file.read_text(encoding="utf-8") for case in right)
         assert len(one.cases) == 2 + 2 * SMALL_STRANGERS
+
+
+def tat_qa(number: int) -> dict[str, Any]:
+    """A table with a paragraph and its questions, as TAT-QA has them."""
+    plan = f"Longplan{number}"
+    told: dict[str, Any] = {"answer_type": "span", "req_comparison": False}
+    return {
+        "table": {"table": [["", "2019", "2018"], [f"{plan} sales", f"1,{number}7", "<5"]]},
+        "paragraphs": [{"text": f"{plan} is sold by the month."}],
+        "questions": [
+            {"question": f"What were {plan} sales?", "answer": [f"1,{number}7"], **told},
+            {"question": f"Was {plan} larger?", "answer": ["2019"], **told, "req_comparison": True},
+            {"question": f"Change of {plan}?", "answer": 3.2, **told, "answer_type": "arithmetic"},
+        ],
+    }
+
+
+def test_small_tables_are_asked_what_a_cell_says_and_what_none_does(tmp_path: Path) -> None:
+    path = tiny_rows.write(tmp_path / "tables.jsonl", [tat_qa(n) for n in range(100, 120)])
+    sets = list(small_tables(path, tmp_path, STRANGE))
+    # Every other table is kept for the benchmark.
+    assert sorted(one.name for one in sets) == sorted(f"small-table/{n}" for n in range(10))
+    assert {one.family for one in sets} == {"small-table"}
+    for one in sets:
+        document = load(one.document_paths[0] / "report.html", source="report")
+        (right,) = [case for case in one.cases if case.texts]
+        number = 100 + 2 * int(one.name.partition("/")[2])
+        assert right == Case(f"What were Longplan{number} sales?", texts=(f"1,{number}7",))
+        assert f"Longplan{number} sales; 2019: 1,{number}7; 2018: <5" in document.text
+        wrong = [case.question for case in one.cases if not case.texts]
+        assert len(wrong) == 3 and not any(f"Longplan{number}" in text for text in wrong)
+        assert sum(text.startswith("What were Longplan") for text in wrong) == 1
 
 
 def test_small_faqs_are_asked_what_they_answer_and_as_much_that_they_do_not(tmp_path: Path) -> None:

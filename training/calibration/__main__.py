@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="replace the packaged calibration")
     parser.add_argument("--samples", type=Path, help="also keep the features here (npz)")
     options = parser.parse_args()
-    settings = Settings()
-    for task in ("reranker", "reader"):
-        ensure(settings, task)
-    gathered = gather(
-        options.data, options.questions, settings, lambda m: print(m, file=sys.stderr, flush=True)
-    )
+    gathered = _gathered(options.data, options.questions)
     if options.samples:
         _keep(gathered, options.samples)
     entries = fit(gathered.faq.samples(), FAQ_FEATURES, SEED)
@@ -60,6 +56,15 @@ def main() -> int:
         _TARGET.write_text(json.dumps(fits, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({name: one["held_aside"] for name, one in fits.items()}, indent=1))
     return 0
+
+
+def _gathered(data: Path, questions: int) -> Gathered:
+    """Ask all questions, with the models that ship whatever this machine has in use."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder))
+        for task in ("reranker", "reader"):
+            ensure(settings, task)
+        return gather(data, questions, settings, lambda m: print(m, file=sys.stderr, flush=True))
 
 
 def _fitted(gathered: Gathered, parts: Parts, faq: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ asked about things out of every day as well (strangers), in both languages, and 
 from __future__ import annotations
 
 import csv
+import html
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +30,9 @@ by confidence that had never met any."""
 SMALL = 12
 """Collections of one paragraph or of one to three entries, as on somebody's first day."""
 SMALL_STRANGERS = 6
+TABLES = 40
+CALIBRATED_TABLES = slice(0, None, 2)
+"""Collections of one table, and which of the public tables they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +246,44 @@ def small(
         yield CaseSet(f"small/{row['pid']}", (), (folder,), tuple(cases))
 
 
+def small_tables(path: Path, out: Path, strangers: Sequence[Sequence[str]]) -> Iterator[CaseSet]:
+    """Yield collections of one table with its paragraphs, of an annual report (TAT-QA).
+
+    Asked are what a cell or a phrase answers, other tables' questions that name something this one
+    never does, and strangers. Every other table is left to ``benchmarks.table_reading``.
+    """
+    rng = random.Random(SEED)
+    items = read_jsonl(path)[CALIBRATED_TABLES]
+    asked = [
+        # Which of some years it was is told by any line that names the year.
+        [q for q in item["questions"] if q["answer_type"] == "span" and not q["req_comparison"]]
+        for item in items
+    ]
+    everything = [q["question"] for one in asked for q in one]
+    some = [number for number, one in enumerate(asked) if one]
+    for number in rng.sample(some, min(TABLES, len(some))):
+        folder = out / f"table-{number}"
+        folder.mkdir()
+        text = _as_html(items[number])
+        (folder / "report.html").write_text(text, encoding="utf-8")
+        cases = [Case(q["question"], texts=(str(q["answer"][0]),)) for q in asked[number]]
+        others = [one for one in everything if not _words_of(one) <= _words_of(text)]
+        cases += [Case(one) for one in rng.sample(others, len(cases))]
+        cases += _strange(rng, strangers, 1)
+        yield CaseSet(f"small-table/{number}", (), (folder,), tuple(cases))
+
+
+def _words_of(text: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", text.casefold()) if len(word) > 4}
+
+
+def _as_html(item: dict[str, Any]) -> str:
+    cells = [[f"<td>{html.escape(cell)}</td>" for cell in row] for row in item["table"]["table"]]
+    rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+    told = "".join(f"<p>{html.escape(one['text'])}</p>" for one in item["paragraphs"])
+    return f"<html><body>{told}<table>{rows}</table></body></html>"
+
+
 def bank(examples: Path, split: str) -> CaseSet:
     """The example bank with its questions of one split."""
     rows = [r for r in read_jsonl(examples / "questions.jsonl") if r["split"] == split]
@@ -301,4 +344,5 @@ def _sets(data: Path, examples: Path, out: Path, questions: int) -> Iterator[Cas
     asked = (xquad / "en_questions.jsonl", xquad / "zh_questions.jsonl")
     yield from small_faq(rows, out, strangers)
     yield from small(xquad / "en_paragraphs.jsonl", asked, out, strangers)
+    yield from small_tables(data / "tatqa" / "dev.jsonl", out, strangers)
     yield bank(examples, "calibration")
