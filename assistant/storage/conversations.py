@@ -119,6 +119,12 @@ class Conversations:
 
     def recent(self, tenant: str, limit: int = 50) -> list[ConversationInfo]:
         """The tenant's conversations, latest first."""
+        # Two may have been touched in the same millisecond: then the later turn tells.
+        last_turn = (
+            select(func.max(TurnRow.id))
+            .where(TurnRow.conversation_id == ConversationRow.id)
+            .scalar_subquery()
+        )
         statement = (
             select(
                 ConversationRow.id,
@@ -127,7 +133,7 @@ class Conversations:
                 ConversationRow.updated_at,
             )
             .where(ConversationRow.tenant == valid_name(tenant, "The tenant"))
-            .order_by(ConversationRow.updated_at.desc(), ConversationRow.id)
+            .order_by(ConversationRow.updated_at.desc(), last_turn.desc())
             .limit(limit)
         )
         with self._db.reading() as connection:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from assistant.errors import InvalidInputError, NotFoundError
-from assistant.storage import Storage
+from assistant.storage import Storage, conversations
 from assistant.types import Answer, AnswerKind, Candidate, Citation, Scope, Turn
 
 SCOPE = Scope(collection="docs")
@@ -50,6 +50,16 @@ def test_recent_conversations_come_first_with_their_title(storage: Storage) -> N
     assert recent[0].collection == "docs"
     assert len(recent[1].title) == 120
     assert len(chat.recent("default", limit=1)) == 1
+
+
+def test_the_later_turn_of_one_millisecond_comes_first(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "now", lambda: "2026-01-01T00:00:00.000+00:00")
+    for conversation_id in ("b", "a", "c", "b"):
+        storage.conversations.append(SCOPE, conversation_id, "q", "", ANSWER)
+    recent = storage.conversations.recent("default")
+    assert [c.conversation_id for c in recent] == ["b", "c", "a"]
 
 
 def test_tenants_do_not_meet(storage: Storage) -> None:
