@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from assistant.evaluation import Metric, bootstrap
 from indexes.types import FloatArray
 from training.data.rows import Row, TextPair
 from training.families import Families
+from training.passage_windows import Vectors, Windows
 
 SAME_PASSAGE = 0.1
 """Two passages say the same, so that neither is held against the other's question, when they are
@@ -21,14 +21,6 @@ this share of the usual distance apart. Absolute cosines mean nothing: with the 
 texts have about 0.75, with others 0."""
 CUTOFF = 10
 _BLOCK = 512
-
-
-class Vectors(Protocol):
-    """Turns questions and passages into unit vectors, float32 (n, dim); the served encoder does."""
-
-    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
-
-    def encode_passages(self, texts: Sequence[str]) -> FloatArray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +37,20 @@ class Passages:
     """The passages of all positive pairs, searched exactly with the encoder's vectors.
 
     A question's right passages are those it is paired with, directly or over others: two wordings
-    of one question that share an answer share all of each other's.
+    of one question that share an answer share all of each other's. With ``window_tokens`` a
+    reranker reads no more of a passage than a window, as when the product answers.
     """
 
-    def __init__(self, encoder: Vectors, known: Sequence[TextPair]) -> None:
+    def __init__(
+        self, encoder: Vectors, known: Sequence[TextPair], *, window_tokens: int = 0
+    ) -> None:
         distinct: dict[str, str] = {}
         for row in known:
             distinct.setdefault(folded(row.text_b), row.text_b)
         self.texts = tuple(distinct.values())
         self._encoder = encoder
         self._vectors = encoder.encode_passages(self.texts)
+        self._windows = Windows(encoder, self.texts, window_tokens) if window_tokens else None
         self._same = 1 - SAME_PASSAGE * _usual_distance(self._vectors)
         self._families = Families(known)
         self._members: dict[int, set[int]] = {}
@@ -69,6 +65,12 @@ class Passages:
         """Return the places of the rows' own passages, in order."""
         wanted = {folded(row.text_b) for row in rows}
         return [place for place, text in enumerate(self.texts) if folded(text) in wanted]
+
+    def read(self, asked: Sequence[tuple[str, int]]) -> list[str]:
+        """Return what a reranker reads of passages, given as (question, place)."""
+        if self._windows is None:
+            return [self.texts[place] for _, place in asked]
+        return self._windows.of(asked)
 
     def candidates(
         self, questions: Iterable[str], top: int, among: Sequence[int] | None = None
@@ -126,16 +128,18 @@ def with_negatives(
     random = np.random.default_rng(seed)
     asked, own = (row.text_a for row in rows), passages.places(rows)
     found = {folded(c.question): c for c in passages.candidates(asked, top, own)}
-    labelled = []
+    place = {folded(passages.texts[i]): i for i in own}
+    chosen: list[tuple[TextPair, int, float]] = []
     for row in rows:
-        labelled.append(TextPair(row.text_a, row.text_b, 1.0, row.group, row.source))
+        chosen.append((row, place[folded(row.text_b)], 1.0))
         wrong = passages.negatives(found[folded(row.text_a)])
         drawn = random.permutation(len(wrong))[:count].tolist()
-        labelled += [
-            TextPair(row.text_a, passages.texts[wrong[i]], 0.0, row.group, row.source)
-            for i in drawn
-        ]
-    return labelled
+        chosen += [(row, wrong[i], 0.0) for i in drawn]
+    texts = passages.read([(row.text_a, i) for row, i, _ in chosen])
+    return [
+        TextPair(row.text_a, text, label, row.group, row.source)
+        for (row, _, label), text in zip(chosen, texts, strict=True)
+    ]
 
 
 def rank_metrics(

@@ -195,10 +195,15 @@ class Contrast(Section):
 
 
 class Pairs(Section):
-    """Rerankers: ``negatives`` mined by the encoder for each positive pair without labels."""
+    """Rerankers: ``negatives`` mined by the encoder for each positive pair without labels.
+
+    ``window_tokens``: of the passages of these the model reads the sentence nearest to the question
+    and its neighbours, about this long, as the product has it read; 0: the whole passage.
+    """
 
     negatives: int = Field(default=4, ge=0, le=64)
     mine_top: int = Field(default=30, ge=2)
+    window_tokens: int = Field(default=0, ge=0, le=512)
 
 
 class Reading(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.types import ChunkHit, sentence_vectors
@@ -36,21 +37,25 @@ def window(hit: ChunkHit, vector: FloatArray, tokens: int = WINDOW_TOKENS) -> Wi
     """
     title = _cut(hit.title.strip(), TITLE_TOKENS)
     lead = f"{title}\n" if title else ""
-    first, last = _sentences(hit, vector, tokens)
-    if last < first:
+    texts = [sentence.text for sentence in hit.sentences]
+    cosines = sentence_vectors(hit.sentences) @ vector if texts else vector[:0]
+    found = nearest_sentences(texts, cosines, tokens)
+    if found is None:
         text = _cut(hit.text, tokens)
         return Window(lead + text, len(lead), hit.start, hit.start + len(text))
-    start, end = hit.sentences[first].span.start, hit.sentences[last].span.end
+    start, end = hit.sentences[found[0]].span.start, hit.sentences[found[1]].span.end
     text = hit.text[start - hit.start : end - hit.start]
     return Window(lead + text, len(lead), start, end)
 
 
-def _sentences(hit: ChunkHit, vector: FloatArray, tokens: int) -> tuple[int, int]:
-    """Return places of the first and last sentence; an empty range where there are none."""
-    if not len(hit.sentences):
-        return 0, -1
-    cosines = sentence_vectors(hit.sentences) @ vector
-    sizes = [_tokens(sentence.text) for sentence in hit.sentences]
+def nearest_sentences(
+    texts: Sequence[str], cosines: FloatArray, tokens: int
+) -> tuple[int, int] | None:
+    """Return the places of the first and last sentence of a window about ``tokens`` long: the
+    sentence of the highest cosine (sentences,) and its neighbours. None where there are none."""
+    if not texts:
+        return None
+    sizes = [_tokens(text) for text in texts]
     first = last = int(cosines.argmax())
     size = sizes[first]
     while True:

@@ -94,6 +94,37 @@ def test_negatives_are_neither_right_nor_near_copies() -> None:
     )
 
 
+LONG_PASSAGE = (
+    "Branches open at nine on every working day of the year. Lost cards are blocked at once. "
+    "Zebras quickly jump over xylophones in the evening, as everybody knows by now."
+)
+
+
+def test_windows_are_the_sentences_nearest_to_the_question() -> None:
+    known = [TextPair("lost cards blocked", LONG_PASSAGE), TextPair("zebra", "zoo")]
+    passages = Passages(Letters(), known, window_tokens=8)
+    place = passages.texts.index(LONG_PASSAGE)
+    asked = [("lost cards blocked", place), ("zebras xylophones jump", place)]
+    assert passages.read(asked) == [
+        "Lost cards are blocked at once.",
+        "Zebras quickly jump over xylophones in the evening, as everybody knows by now.",
+    ]
+    (wide,) = Passages(Letters(), known, window_tokens=200).read(asked[:1])
+    assert wide == LONG_PASSAGE
+    assert Passages(Letters(), known).read(asked) == [LONG_PASSAGE] * 2
+    made = with_negatives(known, passages, count=1, top=2, seed=1)
+    assert made[0].text_b == "Lost cards are blocked at once."
+    assert {row.text_b for row in made if row.label == 0} <= {
+        "zoo",
+        LONG_PASSAGE.split(". ")[0] + ".",
+    }
+
+
+def test_passages_without_a_sentence_are_read_whole() -> None:
+    passages = Passages(Letters(), [TextPair("what", "—"), TextPair("fee", "5")], window_tokens=8)
+    assert passages.read([("what", passages.texts.index("—"))]) == ["—"]
+
+
 def test_passages_held_out_are_no_negatives() -> None:
     passages = Passages(Letters(), KNOWN)
     made = with_negatives(KNOWN[:4], passages, count=9, top=9, seed=1)

@@ -157,7 +157,8 @@ def passages_of(job: Job) -> Passages:
     if not (_LAST and _LAST[0][0] is data):
         known = [r for r in pairs([*data.train, *data.valid, *data.test]) if r.label is None]
         job.reporter.stage("searching for hard negatives with the encoder")
-        _LAST[:] = [(data, Passages(load_encoder(job.settings), known))]
+        windows = job.recipe.pairs.window_tokens
+        _LAST[:] = [(data, Passages(load_encoder(job.settings), known, window_tokens=windows))]
     return _LAST[0][1]
 
 
@@ -167,7 +168,9 @@ def candidate_pairs(
     """Return every question with each of its candidates, in order."""
     if passages is None:
         return []
-    return [(c.question, passages.texts[place]) for c in asked for place in c.found]
+    asked_of = [(c.question, place) for c in asked for place in c.found]
+    texts = passages.read(asked_of)
+    return [(question, text) for (question, _), text in zip(asked_of, texts, strict=True)]
 
 
 def truth_of(rows: Sequence[TextPair]) -> list[int]:
