@@ -127,7 +127,7 @@ def encoder(
         parity={},
         created="",
     )
-    graph = encoder_graph(weights, precision, gate_sample(weights, recipe))
+    graph = encoder_graph(weights, precision, gate_sample(weights, recipe)).SerializeToString()
     opened = Encoder(manifest, build_tokenizer(weights.vocabulary), CpuBackend(graph, threads))
     try:
         yield opened
@@ -170,7 +170,7 @@ def retrieval(
 def int8_parity(weights: EncoderWeights) -> dict[str, float]:
     """Return the build gate's figures: int8 against fp32 on its bilingual sample."""
     sample = gate_sample(weights, E5_SMALL)
-    int8 = CpuBackend(encoder_graph(weights, "int8", sample), 2)
+    int8 = CpuBackend(encoder_graph(weights, "int8", sample).SerializeToString(), 2)
     fp32 = CpuBackend(build_graph(weights, "fp32", padded=False).SerializeToString(), 2)
     try:
         return gates.compare(int8, fp32, sample)

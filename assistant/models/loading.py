@@ -10,13 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
-from weakref import WeakValueDictionary
-
-from tokenizers import Tokenizer
 
 from assistant.errors import ModelError, NotFoundError
+from assistant.models import shared
 from assistant.models.choosing import MULTITASK, serving_version
 from assistant.models.classifier import Classifier
 from assistant.models.encoder import Encoder
@@ -25,7 +22,7 @@ from assistant.models.headed import HeadedModel
 from assistant.models.manifest import MANIFEST_FILE, ModelManifest, read_manifest
 from assistant.models.names import SHARED_TENANT
 from assistant.models.reader import Reader
-from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, verify
+from assistant.models.registry import MODEL_FILE, verify
 from assistant.models.reranker import Reranker
 from assistant.models.session import Choice, choose_device, cuda_problem, open_backend
 from assistant.models.shipped import ensure
@@ -35,9 +32,6 @@ from assistant.models.versions import Version
 from assistant.settings import Settings
 
 T = TypeVar("T")
-_tokenizers: WeakValueDictionary[str, Tokenizer] = WeakValueDictionary()
-"""Those of open models, by the SHA-256 of their file."""
-_opening = Lock()
 
 
 def load_encoder(settings: Settings, place: EncoderPlace | None = None) -> Encoder:
@@ -64,25 +58,12 @@ def _open(settings: Settings, place: EncoderPlace, choice: Choice) -> Encoder:
     threads = thread_count(settings)
     return Encoder(
         manifest,
-        _tokenizer(folder, manifest),
-        open_backend(folder / MODEL_FILE, choice.device, threads),
+        shared.tokenizer(folder, manifest),
+        open_backend(folder / MODEL_FILE, choice.device, threads, shared.tensors(folder, manifest)),
         threads=threads,
         queue_size=settings.queue_size,
         choice=choice,
     )
-
-
-def _tokenizer(folder: Path, manifest: ModelManifest) -> Tokenizer:
-    """Return the tokeniser of a model whose files are verified; models that have the same share it.
-
-    One of 250,000 pieces takes 117 MB and half a second, and is never changed once it is open.
-    """
-    with _opening:
-        digest = manifest.files[TOKENIZER_FILE]
-        known = _tokenizers.get(digest)
-        if known is None:
-            known = _tokenizers[digest] = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-        return known
 
 
 def thread_count(settings: Settings) -> int:
@@ -178,8 +159,8 @@ def model_from(
     threads = thread_count(settings)
     return HeadedModel(
         manifest,
-        _tokenizer(folder, manifest),
-        open_backend(folder / MODEL_FILE, choice.device, threads),
+        shared.tokenizer(folder, manifest),
+        open_backend(folder / MODEL_FILE, choice.device, threads, shared.tensors(folder, manifest)),
         threads=threads,
         queue_size=settings.queue_size,
         choice=choice,

@@ -18,8 +18,23 @@ FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where in the model file the bytes of a tensor are: ``shape`` numbers of ``dtype``, row by
+    row, from ``offset`` on; ``sha256`` is theirs alone."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelManifest:
     """A built model. ``files`` maps file names in its folder to their SHA-256.
+
+    ``words`` is the table of word vectors, by far the largest tensor, which most models have in
+    common with their base: those at work at once keep one (None: not known, each keeps its own).
 
     ``heads`` is empty for a plain encoder, whose graph gives pooled vectors. ``parity`` holds the
     figures of the build's gate, ``precision`` is ``int8`` (CPU), ``fp16`` (CUDA) or ``fp32``,
@@ -44,6 +59,7 @@ class ModelManifest:
     heads: tuple[HeadSpec, ...] = ()
     format: int = FORMAT
     notes: Mapping[str, str] = field(default_factory=dict)
+    words: StoredTensor | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
@@ -65,11 +81,22 @@ def read_manifest(folder: Path) -> ModelManifest:
     try:
         heads = tuple(head_from_json(head) for head in data.get("heads", ()))
         values = {k: v for k, v in data.items() if k in known}
-        manifest = ModelManifest(**{**values, "heads": heads})
-    except (TypeError, ModelError) as error:
+        words = _stored(data["words"]) if data.get("words") else None
+        manifest = ModelManifest(**{**values, "heads": heads, "words": words})
+    except (TypeError, ValueError, KeyError, ModelError) as error:
         raise ModelError(f"{path} is incomplete ({error}): run `assistant build`.") from error
     _check_types(manifest, path)
     return manifest
+
+
+def _stored(data: Any) -> StoredTensor:
+    shape = tuple(int(size) for size in data["shape"])
+    found = StoredTensor(
+        str(data["name"]), str(data["dtype"]), shape, int(data["offset"]), str(data["sha256"])
+    )
+    if found.offset < 0 or min(shape, default=0) < 1:
+        raise ValueError(f"tensor {found.name} at {found.offset} with shape {shape}")
+    return found
 
 
 def _check_types(manifest: ModelManifest, path: Path) -> None:

@@ -44,6 +44,10 @@ Outputs = Mapping[str, FloatArray]
 (spans, labels) of a sequence head and (tokens, labels) of a token head."""
 
 
+Tensors = Mapping[str, NDArray[Any]]
+"""Tensors of a graph by their names."""
+
+
 class Backend(Protocol):
     """Runs texts through the graph; thread-safe."""
 
@@ -88,12 +92,20 @@ def cuda_problem() -> str | None:
     return None
 
 
-def open_backend(path: Path, device: Literal["cpu", "cuda"], threads: int) -> Backend:
-    """Open the graph at ``path`` with ``threads`` workers; ModelError when it cannot be loaded."""
-    return CudaBackend(path) if device == "cuda" else CpuBackend(path, threads)
+def open_backend(
+    path: Path, device: Literal["cpu", "cuda"], threads: int, tensors: Tensors | None = None
+) -> Backend:
+    """Open the graph at ``path`` with ``threads`` workers; ModelError when it cannot be loaded.
+
+    On CPU ``tensors`` take the place of the graph's own of the same names, and are not copied.
+    """
+    return CudaBackend(path) if device == "cuda" else CpuBackend(path, threads, tensors)
 
 
-def _session(graph: Path | bytes, provider: str, level: str) -> Any:
+def _session(
+    graph: Path | bytes, provider: str, level: str, values: Mapping[str, Any] | None = None
+) -> Any:
+    """Open the graph; ``values`` of onnxruntime in place of its own must outlive the session."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -103,6 +115,8 @@ def _session(graph: Path | bytes, provider: str, level: str) -> Any:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     options.log_severity_level = 3
+    for name, value in (values or {}).items():
+        options.add_initializer(name, value)
     model = str(graph) if isinstance(graph, Path) else graph
     try:
         return onnxruntime.InferenceSession(model, options, providers=[provider])
@@ -128,9 +142,15 @@ class CpuBackend:
 
     batch = 1
 
-    def __init__(self, graph: Path | bytes, threads: int) -> None:
+    def __init__(self, graph: Path | bytes, threads: int, tensors: Tensors | None = None) -> None:
+        import onnxruntime
+
+        self._values = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(values)  # not copied
+            for name, values in (tensors or {}).items()
+        }
         # "Basic" keeps the graph as written: the higher levels fuse in slower CPU kernels.
-        self._session = _session(graph, "CPUExecutionProvider", "ORT_ENABLE_BASIC")
+        self._session = _session(graph, "CPUExecutionProvider", "ORT_ENABLE_BASIC", self._values)
         self._inputs = frozenset(value.name for value in self._session.get_inputs())
         self._outputs = tuple(value.name for value in self._session.get_outputs())
         self._threads = threads
@@ -158,6 +178,7 @@ class CpuBackend:
         self._pool.shutdown(wait=True, cancel_futures=True)
         # The graph's memory goes now, not when Python finds the cycles that hold this object.
         self._session = None
+        self._values = {}
 
 
 class CudaBackend:

@@ -154,7 +154,10 @@ def _whole(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     try:
-        verify(folder / "int8", read_manifest(folder / "int8"))
+        manifest = read_manifest(folder / "int8")
+        verify(folder / "int8", manifest)
+        if manifest.words is None:
+            raise ModelError(f"{folder} does not say where its words are.")  # as builds once were
     except ModelError:
         shutil.rmtree(folder)
         return False

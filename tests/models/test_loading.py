@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import pytest
 import tuned_models as made
@@ -55,26 +53,6 @@ def test_every_kind_opens_from_the_registry(settings: Settings) -> None:
     for one in served:
         assert one.choice is not None and one.choice.device == "cpu"
         one.close()
-
-
-def test_models_of_the_same_words_share_a_tokeniser_while_one_is_open(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "_tokenizers", WeakValueDictionary())  # of no other test
-    for name in ("a", "b"):
-        add(settings, "sentiment", name, made.SENTIMENT)
-    first, second = (loading.open_classifier(settings, "sentiment", name) for name in ("a", "b"))
-    assert len(loading._tokenizers) == 1
-    texts = ["lost card", "卡丢了"]
-    expected = [p.probabilities for p in second.classify(texts)]
-    first.close()
-    del first
-    gc.collect()
-    assert [p.probabilities for p in second.classify(texts)] == expected
-    second.close()
-    del second
-    gc.collect()
-    assert not loading._tokenizers
 
 
 def test_nothing_in_use_says_what_to_do(

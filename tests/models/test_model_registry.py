@@ -127,7 +127,8 @@ def test_a_vouched_file_that_is_no_graph_is_a_model_error(settings: Settings) ->
     folder = folder_of(settings)
     (folder / "model.onnx").write_bytes(b"not a graph")
     stored = json.loads((folder / "manifest.json").read_text())["files"]
-    edit(folder, files={**stored, "model.onnx": sha256(b"not a graph").hexdigest()})
+    digest = sha256(b"not a graph").hexdigest()
+    edit(folder, files={**stored, "model.onnx": digest}, words=None)
     with pytest.raises(ModelError, match="cannot load the model"):
         load_encoder(settings)
 

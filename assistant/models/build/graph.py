@@ -19,7 +19,9 @@ Three precisions:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,10 +31,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from assistant.models.build.weights import PROMPT, EncoderWeights
 from assistant.models.heads import HeadSpec
+from assistant.models.manifest import StoredTensor
 from indexes.types import FloatArray
 
 Precision = Literal["fp32", "int8", "fp16"]
 
+WORDS = "emb.word"
 _OPSET = 23
 _IR_VERSION = 10
 _MICROSOFT = "com.microsoft"
@@ -42,6 +46,17 @@ def quantise_columns(matrix: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     """Return ``matrix`` (in, out) as int8 with one float32 scale per column (out,)."""
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12) / 127
     return np.rint(matrix / scale).astype(np.int8), scale.astype(np.float32)
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> StoredTensor | None:
+    """Write the model to ``path``; return where in it the 8-bit word table is, if it has one."""
+    content = model.SerializeToString()
+    path.write_bytes(content)
+    table = next((t for t in model.graph.initializer if t.name == WORDS), None)
+    if table is None or table.data_type != TensorProto.INT8:
+        return None
+    digest = hashlib.sha256(table.raw_data).hexdigest()
+    return StoredTensor(WORDS, "int8", tuple(table.dims), content.index(table.raw_data), digest)
 
 
 class _Graph:
@@ -228,11 +243,9 @@ def _prompted(graph: _Graph, prompt: FloatArray, words: str) -> str:
 
 def _words(graph: _Graph, table: FloatArray) -> str:
     if graph.precision != "int8":
-        return graph.node("Gather", [graph.weight("emb.word", table), "input_ids"], "words/rows")
+        return graph.node("Gather", [graph.weight(WORDS, table), "input_ids"], "words/rows")
     values, scale = quantise_columns(table.T)
-    rows = graph.node(
-        "Gather", [graph.weight("emb.word", values.T), "input_ids"], "words/quantised"
-    )
+    rows = graph.node("Gather", [graph.weight(WORDS, values.T), "input_ids"], "words/quantised")
     scales = graph.node(
         "Gather", [graph.weight("emb.word.s", scale[:, None]), "input_ids"], "words/scales"
     )

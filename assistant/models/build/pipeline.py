@@ -11,12 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import onnx
 from filelock import FileLock, Timeout
 
 from assistant.errors import ModelError
 from assistant.models.build import gates
 from assistant.models.build.calibration import outlier_scales
-from assistant.models.build.graph import Precision, build_graph
+from assistant.models.build.graph import Precision, build_graph, write_model
 from assistant.models.build.recipe import Recipe, recipe_for
 from assistant.models.build.sources import Source, locate, sha256_of
 from assistant.models.build.tokenizer import build_tokenizer, kept_pieces, trim
@@ -100,6 +101,8 @@ def _already_built(folder: Path) -> ModelManifest | None:
     try:
         manifest = read_manifest(folder)
         verify(folder, manifest)
+        if manifest.precision == "int8" and manifest.words is None:
+            raise ModelError(f"{folder} does not say where its words are.")  # as builds once were
     except ModelError:
         # Damaged since: a fresh build takes its place.
         shutil.rmtree(folder)
@@ -128,9 +131,8 @@ def _build_in(
     sample = gates.sample_tokens(
         tokenizer, recipe.query_prefix, recipe.passage_prefix, weights.shape.max_positions
     )
-    (part / MODEL_FILE).write_bytes(
-        encoder_graph(weights, precision, sample, tuned.scales if tuned else None)
-    )
+    graph = encoder_graph(weights, precision, sample, tuned.scales if tuned else None)
+    words = write_model(graph, part / MODEL_FILE)
     say("checking it against fp32")
     parity = _gate(part / MODEL_FILE, weights, precision, sample)
     manifest = ModelManifest(
@@ -149,6 +151,7 @@ def _build_in(
         parity=parity,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         pieces=len(weights.vocabulary.pieces),
+        words=words,
     )
     (part / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     _sync(part)
@@ -169,14 +172,13 @@ def encoder_graph(
     precision: Precision,
     sample: Sequence[Tokens],
     scales: Mapping[str, FloatArray] | None = None,
-) -> bytes:
+) -> onnx.ModelProto:
     """Return the served graph: fp16 padded, or int8 for CPU with its outliers tamed.
 
     Tamed by ``scales``, or where they are not known by what ``sample`` shows.
     """
     scales = (scales or outlier_scales(weights, sample)) if precision == "int8" else None
-    model = build_graph(weights, precision, padded=precision == "fp16", scales=scales)
-    return bytes(model.SerializeToString())
+    return build_graph(weights, precision, padded=precision == "fp16", scales=scales)
 
 
 def _gate(

@@ -14,7 +14,7 @@ from assistant.errors import ModelError
 from assistant.models.build import gates
 from assistant.models.build.bases import BaseEncoder
 from assistant.models.build.calibration import outlier_scales
-from assistant.models.build.graph import Precision, build_graph
+from assistant.models.build.graph import Precision, build_graph, write_model
 from assistant.models.build.sources import sha256_of
 from assistant.models.build.tokenizer import build_tokenizer
 from assistant.models.build.tuned import TunedWeights, apply
@@ -54,7 +54,7 @@ def build_tuned(
     scales = (tuned.scales or outlier_scales(weights, tokens)) if precision == "int8" else None
     padded = precision == "fp16"
     graph = build_graph(weights, precision, padded=padded, scales=scales, heads=tuned.heads)
-    (folder / MODEL_FILE).write_bytes(graph.SerializeToString())
+    words = write_model(graph, folder / MODEL_FILE)
     parity = {} if padded else gate(folder / MODEL_FILE, weights, tuned.heads, tokens)
     manifest = ModelManifest(
         name=tuned.name,
@@ -73,6 +73,7 @@ def build_tuned(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         pieces=len(weights.vocabulary.pieces),
         heads=tuned.heads,
+        words=words,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
