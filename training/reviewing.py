@@ -15,18 +15,23 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from assistant.errors import AssistantError, InvalidInputError, NotFoundError
-from assistant.models.build.tuned import TUNED_FILE
-from assistant.models.names import REGISTRY_PREFIX, SHARED_TENANT, parse_ref
+from assistant.models.build.tuned import TUNED_FILE, read_tuned
 from assistant.models.passport import PASSPORT_FILE, Passport, passport_from_json
-from assistant.models.shipped import SHIPPED, ShippedModel, ensure, shipped_models
+from assistant.models.shipped import SHIPPED, ShippedModel, shipped_models
 from assistant.settings import Settings
+from training import lineage
+from training.base import load_base
+from training.job import Job
 from training.recipe import Recipe, read_recipe
 from training.reporting import Silent
-from training.run import make_job, run_folder, switch_off_telemetry
+from training.run import prepared, switch_off_telemetry
+from training.sections import Base as BaseSection
 from training.shipping import judged_again, write_papers
+from training.tasks import task_module
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +82,7 @@ def review(model: ShippedModel, recipe: Recipe, settings: Settings) -> Passport:
     text = (model.folder / PASSPORT_FILE).read_text(encoding="utf-8")
     before = passport_from_json(text, str(model.folder / PASSPORT_FILE))
     with tempfile.TemporaryDirectory() as place:
-        # A data folder of its own: no version of the company's stands beside it.
-        own = settings.model_copy(update={"data_dir": Path(place)})
-        if recipe.base.model.startswith(REGISTRY_PREFIX):
-            # With what it was trained from in turn.
-            ensure(own, parse_ref(recipe.base.model).task)
-        job = make_job(recipe, own, Silent(), run_folder(recipe, own, SHARED_TENANT))
+        job = _judging(model, recipe, settings, Path(place))
         if job.data.card.sha256 != before.data.sha256:
             raise InvalidInputError(
                 "it was made of other rows than these, some of which it may have learnt; give the "
@@ -91,11 +91,30 @@ def review(model: ShippedModel, recipe: Recipe, settings: Settings) -> Passport:
         part = Path(place) / "version"
         part.mkdir()
         shutil.copyfile(model.folder / TUNED_FILE, part / TUNED_FILE)
-        passport = judged_again(job, before, part)
+        passport = judged_again(job, before, part, job.notes)
     if not passport.gate.passed:
         raise InvalidInputError(f"its gate does not pass: {passport.gate.verdict()}.")
     write_papers(passport, model.folder)
     return passport
+
+
+def _judging(model: ShippedModel, recipe: Recipe, settings: Settings, place: Path) -> Job:
+    """Return the job that made the model, less the rows that it or an ancestor has learnt from.
+
+    What the training began with takes no part: only its own file is measured, on the base.
+    """
+    tuned = read_tuned(model.folder / TUNED_FILE)
+    start = BaseSection(model=tuned.base, licence=tuned.licence, characters=tuned.characters)
+    # A data folder of its own: no version of the company's stands beside it.
+    own = settings.model_copy(update={"data_dir": place})
+    data = prepared(recipe, task_module(recipe.recipe.task), place / "data", Silent())
+    job = Job(recipe, own, load_base(start, own), data, place, Silent())
+    job = lineage.apart(job, lineage.written(recipe))
+    gone = len(data.valid) + len(data.test) - len(job.data.valid) - len(job.data.test)
+    note = (
+        f"not measured on {gone} held-out rows that a version it was trained from has learnt from"
+    )
+    return replace(job, notes=(note,) if gone else ())
 
 
 if __name__ == "__main__":

@@ -121,12 +121,11 @@ def make_job(recipe: Recipe, settings: Settings, reporter: Reporter, folder: Pat
     data = prepared(recipe, module, folder / "data", reporter)
     reporter.stage(f"opening the base {recipe.base.model}")
     job = Job(recipe, settings, load_base(recipe.base, settings), data, folder, reporter)
-    job = lineage.apart(job)
     if recipe.distil.teacher:
         from training.distilling import student_job
 
-        return student_job(job)
-    return job
+        job = student_job(job)
+    return lineage.apart(job)
 
 
 def prepared(recipe: Recipe, module: TaskModule, folder: Path, reporter: Reporter) -> Prepared:

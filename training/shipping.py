@@ -158,9 +158,8 @@ def judged_again(
         latency_ms={"cpu": latency},
         memory_mb={"cpu": memory},
         size_bytes=(folder / "int8" / MODEL_FILE).stat().st_size,
-        notes=(
-            *(note for note in before.notes if not note.startswith("![")),
-            *treatment,
+        notes=tuple(
+            note for note in dict.fromkeys((*before.notes, *treatment)) if not note.startswith("![")
         ),
         failures=mistakes(job, module, folder / "int8", quote=may_quote(before.data.licences)),
         shipped=True,

@@ -14,7 +14,7 @@ from assistant.evaluation.entities import EntitySpan
 from assistant.models.card import card
 from assistant.models.passport import PASSPORT_FILE, passport_from_json
 from assistant.models.shipped import shipped_models
-from training import reviewing, shipping
+from training import lineage, reviewing, shipping
 from training.data.rows import LabelledText, Row, TextPair
 from training.failures import NOTHING, Outcome, failures, groups, may_quote, span_outcomes, text_of
 from training.reporting import Silent
@@ -110,3 +110,22 @@ def test_shipped_models_are_measured_again(
         reviewing.chosen(["topic/none"], into)
     assert reviewing.main(["topic/none", "--shipped", str(into)]) == 1
     assert "intent/banking77" in capsys.readouterr().err
+
+
+def test_rows_that_an_ancestor_learnt_are_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, into = tiny.settings(tmp_path), tmp_path / "shipped"
+    made = recipe(tmp_path)
+    folder = shipping.ship(made, settings, Silent(), into, rank=8)
+    before = passport_from_json((folder / PASSPORT_FILE).read_text(encoding="utf-8"))
+    assert made.data is not None
+    spec = made.data.model_dump(mode="json") | {"split": {"valid": 0.2, "test": 0.2, "seed": 99}}
+    first = lineage.Ancestor("intent/first", "classifier", spec)
+    monkeypatch.setattr(lineage, "written", lambda recipe: [first])
+    (model,) = shipped_models(root=into)
+    after = reviewing.review(model, made, settings)
+    rows = [p.metrics["test"]["accuracy"].n for p in (before, after)]
+    assert 0 < rows[1] < rows[0]
+    (note,) = [note for note in after.notes if "has learnt from" in note]
+    assert reviewing.review(model, made, settings).notes.count(note) == 1

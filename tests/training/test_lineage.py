@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import tiny_base as tiny
 
 from assistant.models.passport import PASSPORT_FILE
+from assistant.models.store import Version
+from training import shipping
 from training.data.rows import row_hash
 from training.data.storage import Prepared
 from training.job import Job
 from training.recipe import Recipe
 from training.reporting import Silent
 from training.run import make_job, run
+from training.sections import Distil
 
 FIRST = {"valid": 0.2, "test": 0.2, "seed": 1}
 OTHER = {"valid": 0.2, "test": 0.2, "seed": 2}
@@ -80,9 +84,50 @@ def test_a_parent_of_the_same_name_ends_the_line(tmp_path: Path) -> None:
     settings = tiny.settings(tmp_path)
     first = recipe(tmp_path, str(tiny.base_folder(tmp_path / "base")), FIRST)
     version = run(first, settings, Silent()).version
-    passport = version.folder / PASSPORT_FILE
-    told_parent = json.loads(passport.read_text("utf-8")) | {"parent": version.ref}
-    passport.write_text(json.dumps(told_parent), encoding="utf-8")
+    rewritten(version, lambda same: same, version.ref)
     on = recipe(tmp_path, f"registry:{version.ref}", OTHER)
     job = make_job(on, settings, Silent(), tmp_path / "on")
     assert len(job.notes) == 1 and "left out" in job.notes[0]
+
+
+def test_a_student_keeps_apart_from_what_its_teacher_saw(tmp_path: Path) -> None:
+    settings = tiny.settings(tmp_path)
+    base = str(tiny.base_folder(tmp_path / "base"))
+    first = recipe(tmp_path, base, FIRST)
+    version = run(first, settings, Silent()).version
+    learnt, judged = told(make_job(first, settings, Silent(), tmp_path / "first"))
+    fresh = told(make_job(recipe(tmp_path, base, OTHER), settings, Silent(), tmp_path / "fresh"))
+    distil = Distil(teacher=f"registry:{version.ref}", layers=1)
+    taught = recipe(tmp_path, base, OTHER).model_copy(update={"distil": distil})
+    own = told(make_job(taught, settings, Silent(), tmp_path / "taught"))
+    assert own == (fresh[0] - judged, fresh[1] - learnt)
+    assert own != fresh
+
+
+def test_rows_of_a_shipped_parent_are_looked_for_below_the_root_of_the_run(tmp_path: Path) -> None:
+    settings = tiny.settings(tmp_path)
+    first = recipe(tmp_path, str(tiny.base_folder(tmp_path / "base")), FIRST)
+    version = run(first, settings, Silent()).version
+    learnt, judged = told(make_job(first, settings, Silent(), tmp_path / "first"))
+    rewritten(version, shipping.without_places, "topic/gone@v1")
+    heard = Heard()
+    on = recipe(tmp_path, f"registry:{version.ref}", OTHER)
+    own = told(make_job(on, settings, heard, tmp_path / "on"))
+    assert not own[0] & judged and not own[1] & learnt
+    # Its own parent stayed in the registry it was made in.
+    assert any("topic/gone@v1 are not looked at" in stage for stage in heard.stages)
+
+
+def rewritten(version: Version, change: Callable[[object], object], parent: str) -> None:
+    passport = version.folder / PASSPORT_FILE
+    told = json.loads(passport.read_text("utf-8"))
+    told |= {"recipe": change(told["recipe"]), "parent": parent}
+    passport.write_text(json.dumps(told), encoding="utf-8")
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
