@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         ge=0,
         le=100,
         description="Passages, of twenty found, that the reranker reads for a question that no FAQ "
-        "entry settles; 0: none, which answers in less than a tenth of the time, and less well.",
+        "entry settles; 0: none, which answers in a sixth of the time, and less well.",
     )
     reader: bool = Field(
         default=True,

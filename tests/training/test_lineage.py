@@ -14,7 +14,8 @@ from training import shipping
 from training.data.rows import row_hash
 from training.data.storage import Prepared
 from training.job import Job
-from training.recipe import Recipe
+from training.lineage import written
+from training.recipe import Recipe, read_recipe
 from training.reporting import Silent
 from training.run import make_job, run
 from training.sections import Distil
@@ -116,6 +117,21 @@ def test_rows_of_a_shipped_parent_are_looked_for_below_the_root_of_the_run(tmp_p
     assert not own[0] & judged and not own[1] & learnt
     # Its own parent stayed in the registry it was made in.
     assert any("topic/gone@v1 are not looked at" in stage for stage in heard.stages)
+
+
+def test_shipped_models_name_their_ancestors_by_recipes() -> None:
+    line = list(written(read_recipe(Path("shipped-reranker-help"))))
+    assert [one.ref for one in line] == ["reranker/help-teacher", "reranker/pairs"]
+    assert all(one.task == "reranker" and one.data["root"] is None for one in line)
+    assert line[1].data["train"] == list(pairs_recipe().data.train)  # type: ignore[union-attr]
+    assert list(written(pairs_recipe())) == []
+    # One that goes on from its own name ends there.
+    own = read_recipe(Path("shipped-reader-wiki"), ["base.model=registry:reader/wiki"])
+    assert list(written(own)) == []
+
+
+def pairs_recipe() -> Recipe:
+    return read_recipe(Path("shipped-reranker-pairs"))
 
 
 def rewritten(version: Version, change: Callable[[object], object], parent: str) -> None:
