@@ -76,7 +76,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
-        "cache_size = -32000",
+        "cache_size = -8000",
         "temp_store = MEMORY",
     ):
         cursor.execute(f"PRAGMA {pragma}")
