@@ -1,9 +1,10 @@
 """Decisions on the example bank's test questions: kinds expected and taken, answers right.
 
-    python benchmarks/dialogue.py [--split test] [--errors] [--parts]
+    python benchmarks/dialogue.py [--split test] [--errors] [--parts] [--elsewhere]
 
 Each question is asked through the runtime; earlier questions of a conversation are asked first.
 ``--parts`` measures retrieval alone, with the reranker, and with reranker and reader.
+``--elsewhere`` follows each conversation up with things that the bank has nothing about.
 """
 
 from __future__ import annotations
@@ -27,6 +28,28 @@ PARTS: dict[str, dict] = {
     "retrieval": {"rerank": 0},
     "and reranker": {"reader": False},
     "and reader": {"reader": True},
+}
+ELSEWHERE = {
+    "en": (
+        "and the diamond card?",
+        "what about bitcoin?",
+        "and for my dog?",
+        "what about a passport?",
+        "and the weather?",
+        "what about an iPhone?",
+        "and for pilots?",
+        "what about gold bars?",
+    ),
+    "zh": (
+        "那钻石卡呢？",
+        "那比特币呢？",
+        "那我的狗呢？",
+        "那护照呢？",
+        "那天气呢？",
+        "那苹果手机呢？",
+        "那黑卡呢？",
+        "那飞机票呢？",
+    ),
 }
 
 
@@ -87,7 +110,7 @@ def decisions(settings: Settings, rows: list[dict], *, tell: bool = False) -> di
         "answered": answered,
         "answered_right": right,
         "risk": round(1 - right / answered, 3) if answered else None,
-        "answerable_answered_right": round(right / answerable, 3),
+        "answerable_answered_right": round(right / answerable, 3) if answerable else None,
         "not_answered_though_answerable": unsure,
         "of_those_right_entry_offered": offered,
         "unanswerable": sum(r["expected_kind"] in DECLINES for r in rows),
@@ -97,6 +120,16 @@ def decisions(settings: Settings, rows: list[dict], *, tell: bool = False) -> di
             name: round(statistics.median(one.get(name, 0.0) for one in took), 2) for name in names
         },
     }
+
+
+def elsewhere(rows: list[dict]) -> list[dict]:
+    """Return the conversations of ``rows``, each followed up with what the bank has nothing of."""
+    return [
+        {"history": row["history"], "question": text, "expected_kind": "abstain"}
+        for row in rows
+        if row.get("history")
+        for text in ELSEWHERE[row["language"]]
+    ]
 
 
 def questions(split: str) -> list[dict]:
@@ -120,8 +153,11 @@ def main() -> int:
     parser.add_argument("--error-rate", type=float, default=Settings().error_rate)
     parser.add_argument("--errors", action="store_true", help="list what went wrong")
     parser.add_argument("--parts", action="store_true", help="without and with each model")
+    parser.add_argument("--elsewhere", action="store_true", help="follow-ups without an answer")
     options = parser.parse_args()
     rows, found = questions(options.split), {}
+    if options.elsewhere:
+        rows = elsewhere(rows)
     for name, own in PARTS.items() if options.parts else {"as set": {}}.items():
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(data_dir=Path(folder), error_rate=options.error_rate, **own)

@@ -256,8 +256,11 @@ class Dialogue:
             at = rows.stop
             read = []
             for number, i in enumerate(rows):
-                evidence = news_to(p.question, found[i]) if number < p.leaning else found[i]
-                seen = self._policy.assess(understood[i], evidence)
+                evidence, before = found[i], ""
+                if number < p.leaning:
+                    evidence = news_to(p.question, evidence)
+                    before = p.question.history[-1].standalone
+                seen = self._policy.assess(understood[i], evidence, before)
                 read.append(_Reading(understood[i], evidence, seen))
             best = _preferred(read, p.leaning)
             p.decided = self._policy.decide(best.question, best.found, best.assessment)

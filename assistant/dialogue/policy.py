@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assistant.dialogue.compose import Draft, Tokenise, compose
@@ -13,6 +13,7 @@ from assistant.dialogue.confidence import (
     faq_features,
     grounded_features,
     parts_of,
+    weighted_share,
 )
 from assistant.dialogue.followup import is_bare
 from assistant.types import AnswerKind, Candidate, ChunkHit, Citation, FaqHit, Retrieved
@@ -20,6 +21,11 @@ from indexes.types import FloatArray, Language
 
 MAX_CANDIDATES = 3
 _EQUAL_SCORES = 0.05
+_NEW_SHARE = 0.22
+_UNSAID = 1 / 3
+"""A follow-up of whose new words, by weight, the evidence holds less than the first has been
+answered out of the words of the question before: its probability counts by the second
+(decision 0062)."""
 _FAQ_HANDICAP = 0.15
 """An approved answer goes before a composed one unless that is this much more probable."""
 
@@ -97,16 +103,34 @@ class Policy:
         sure = self._of_entry(question, found)
         return sure >= max(self._thresholds["retrieval"].faq, 1.0 - _FAQ_HANDICAP)
 
-    def assess(self, question: Understood, found: Retrieved) -> Assessment:
-        """Compute the calibrated probabilities and the draft they speak of."""
+    def assess(self, question: Understood, found: Retrieved, before: str = "") -> Assessment:
+        """Compute the calibrated probabilities and the draft they speak of.
+
+        ``before``: the question that a follow-up leans on, whose words ``question`` has as well.
+        """
         draft, by_text = draft_and_values(question, found, self._tokenise)
         parts = parts_of(by_text)
-        return Assessment(
-            self._of_entry(question, found),
-            self._calibrations[parts].grounded.probability(by_text) if by_text else 0.0,
-            draft,
-            self._thresholds[parts],
-        )
+        entry = self._of_entry(question, found)
+        chunk = self._calibrations[parts].grounded.probability(by_text) if by_text else 0.0
+        if before:
+            new = self._new_words(found, before)
+            entry *= self._share_of_news(new, question, found.faqs[:1])
+            chunk *= self._share_of_news(new, question, found.chunks[:1])
+        return Assessment(entry, chunk, draft, self._thresholds[parts])
+
+    def _new_words(self, found: Retrieved, before: str) -> dict[str, float]:
+        known = self._tokenise(before)
+        return {term: weight for term, weight in found.terms.items() if term not in known}
+
+    def _share_of_news(
+        self, new: Mapping[str, float], question: Understood, hits: Sequence[FaqHit | ChunkHit]
+    ) -> float:
+        """Return what the hit's probability counts by. Words of another language are not looked
+        for: a hit in it holds none of them whatever it says."""
+        if not new or any(hit.language != question.language for hit in hits):
+            return 1.0
+        said = frozenset[str]().union(*(self._tokenise(_words(hit)) for hit in hits))
+        return 1.0 if weighted_share(new, said) >= _NEW_SHARE else _UNSAID
 
     def _of_entry(self, question: Understood, found: Retrieved) -> float:
         """Return the probability that the first entry answers."""
@@ -202,6 +226,12 @@ def _candidates(found: Retrieved) -> tuple[Candidate, ...]:
     for candidate in scored:
         seen.setdefault(candidate.question, candidate)
     return tuple(seen.values())[:MAX_CANDIDATES]
+
+
+def _words(hit: FaqHit | ChunkHit) -> str:
+    if isinstance(hit, FaqHit):
+        return " ".join((hit.matched, hit.question, hit.answer))
+    return " ".join((hit.title, *hit.heading_path, hit.text))
 
 
 def _label(hit: ChunkHit) -> str:

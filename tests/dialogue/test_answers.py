@@ -120,6 +120,32 @@ def test_follow_ups_work_across_turns(runtime: Runtime) -> None:
     assert "3.50%" in second.answer
 
 
+@pytest.mark.parametrize(
+    ("asked", "followed"),
+    [
+        ("What does the gold card cost a year?", "and the diamond card?"),
+        ("What is a Lark Key?", "what about bitcoin?"),
+        ("金卡的年费是多少？", "那比特币呢？"),
+        ("首套房贷利率是多少？", "那护照呢？"),
+    ],
+)
+def test_a_follow_up_about_something_else_is_not_answered_by_the_words_before(
+    runtime: Runtime, asked: str, followed: str
+) -> None:
+    first = ask(runtime, asked)
+    assert first.kind is AnswerKind.FAQ
+    second = ask(runtime, followed, first.conversation_id)
+    assert second.kind in {AnswerKind.ABSTAIN, AnswerKind.CLARIFY}
+    assert second.candidates
+
+
+def test_a_follow_up_is_judged_by_its_new_words_in_its_own_language(runtime: Runtime) -> None:
+    first = ask(runtime, "金卡的年费是多少？")
+    # Nothing English stands in a Chinese entry; that says nothing against it.
+    second = ask(runtime, "and Platinum?", first.conversation_id)
+    assert "980" in second.answer
+
+
 def test_one_and_many_agree(runtime: Runtime) -> None:
     texts = ["How do I report a lost card?", "hi", "银行卡丢了怎么办", "tell me about crypto"]
     singles = [ask(runtime, t) for t in texts]
