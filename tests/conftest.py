@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings as hypothesis_settings
 from support import ROOT, Run
 
 from assistant.settings import Settings
+
+# No test is judged by the clock: on a busy machine one example in hundreds takes long.
+hypothesis_settings.register_profile("project", deadline=None)
+hypothesis_settings.load_profile("project")
 
 KEPT = {"ASSISTANT_CACHE_DIR", "ASSISTANT_DEV_DATA"}
 

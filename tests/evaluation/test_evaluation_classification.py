@@ -38,7 +38,7 @@ SETS = st.lists(
 ).filter(lambda rows: len(set().union(*(a | b for a, b in rows))) > 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_the_averages_are_those_of_scikit_learn(rows: list[tuple[str, str]]) -> None:
     expected, predicted = [a for a, _ in rows], [b for _, b in rows]
@@ -54,7 +54,7 @@ def test_the_averages_are_those_of_scikit_learn(rows: list[tuple[str, str]]) -> 
         assert ours == pytest.approx([column[place] for column in theirs])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ROWS, st.integers(0, 1000))
 def test_an_interval_is_that_of_scikit_learn_over_the_same_resamples(
     rows: list[tuple[str, str]], seed: int
@@ -140,7 +140,7 @@ def test_labels_the_model_does_not_know_are_wrong_and_counted() -> None:
     assert none.metrics["accuracy"].value == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SETS)
 def test_several_labels_are_scored_as_by_scikit_learn(
     rows: list[tuple[set[str], set[str]]],

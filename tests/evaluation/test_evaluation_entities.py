@@ -25,7 +25,7 @@ SENTENCES = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(IOBES), max_size=15))
 def test_entities_are_those_of_seqeval_whatever_the_scheme(tags: list[str]) -> None:
     theirs = [(label, start, end + 1) for label, start, end in get_entities(tags)]
@@ -40,7 +40,7 @@ def test_schemes_give_the_same_entities() -> None:
     assert iob2_tags(entity_spans(iob1), 5) == iob2
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SENTENCES)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_scores_are_those_of_seqeval(sentences: list[list[tuple[str, str]]]) -> None:
@@ -67,7 +67,7 @@ def test_the_scores_are_those_of_seqeval(sentences: list[list[tuple[str, str]]])
         assert scores.support == reference["support"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SENTENCES)
 def test_the_tags_are_scored_one_by_one(sentences: list[list[tuple[str, str]]]) -> None:
     expected = [[a for a, _ in row] for row in sentences]

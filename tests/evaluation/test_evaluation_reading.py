@@ -40,7 +40,7 @@ def squad_f1(prediction: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ENGLISH, st.lists(ENGLISH, max_size=3))
 def test_english_is_scored_as_by_squad(prediction: str, answers: list[str]) -> None:
     golds = [answer for answer in answers if squad_tokens(answer)] or [""]
@@ -80,7 +80,7 @@ def cmrc_f1(prediction: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CHINESE, CHINESE)
 def test_chinese_is_scored_as_by_cmrc(prediction: str, gold: str) -> None:
     if not chinese_units(prediction) or not chinese_units(gold):
@@ -181,7 +181,7 @@ def official_best(f1: list[float], has: list[bool], na: list[float]) -> tuple[fl
     return threshold, best / len(f1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans()), min_size=1, max_size=30

@@ -54,7 +54,7 @@ def weighted(statistic: Statistic, rows: NDArray[np.intp], n: int) -> float:
         return float(statistic(np.bincount(rows, minlength=n)[None].astype(float))[0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(scored(), st.integers(0, 1000))
 @pytest.mark.parametrize(
     ("make", "reference"),
@@ -105,7 +105,7 @@ def error_by_hand(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -
     return total
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(
@@ -158,7 +158,7 @@ def test_an_impossible_truth_costs_much_but_not_infinity() -> None:
 # --- coverage ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scored(), st.integers(0, 1000))
 def test_risk_coverage_is_that_of_a_plain_loop(data: Arrays, seed: int) -> None:
     correct, confidence = data
@@ -183,7 +183,7 @@ def test_coverage_at_a_risk_and_risk_at_a_coverage() -> None:
     assert risk_coverage([0, 0], [0.5, 0.6]).coverage_at(0.1) == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(scored())
 @pytest.mark.parametrize("by", ["accuracy", "f1"])
 def test_no_threshold_is_better_than_the_best(by: str, data: Arrays) -> None:

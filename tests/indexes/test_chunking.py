@@ -151,7 +151,7 @@ BLOCKS = st.lists(
 
 @given(BLOCKS, st.integers(8, 260))
 @example([(0, "1::1• 1:1:")], 8)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_document_is_covered_exactly(blocks: list[tuple[int, str]], bound: int) -> None:
     doc = document(*blocks)
     chunks = chunk_document(doc, count, bound)

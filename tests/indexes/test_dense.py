@@ -53,7 +53,7 @@ def test_many_queries_at_once_equal_brute_force(
         assert len(set(rows.tolist())) == len(expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.sampled_from([0.0, 0.001, 0.05, 0.5, 1.0]), st.integers(0, 2**32))
 def test_exact_search_under_any_filter_equals_brute_force(
     count: int, share: float, seed: int
@@ -63,7 +63,7 @@ def test_exact_search_under_any_filter_equals_brute_force(
     assert [rows.tolist() for rows in found] == [nearest(q, count, allowed) for q in QUERIES]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.sampled_from([0.0, 0.001, 0.05, 0.5, 1.0]), st.integers(0, 2**32))
 def test_approximate_search_keeps_to_the_filter_and_the_count(
     count: int, share: float, seed: int

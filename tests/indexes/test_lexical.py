@@ -5,7 +5,7 @@ from __future__ import annotations
 import bm25s
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from index_corpora import random_text
 
@@ -57,7 +57,6 @@ def test_scores_equal_those_of_bm25s() -> None:
         )
 
 
-@settings(deadline=None)
 @given(corpora, st.data())
 def test_segments_and_deletions_score_as_one_index_of_what_is_left(
     texts: Corpus, data: st.DataObject
@@ -138,7 +137,6 @@ def test_an_empty_corpus_scores_nothing() -> None:
     assert searcher.weigh([]).best == 0.0
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 5), min_size=1, max_size=40),
     st.integers(1, 50),

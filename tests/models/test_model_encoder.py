@@ -160,7 +160,7 @@ def test_a_megabyte_is_cut_not_refused(encoder: Encoder) -> None:
     np.testing.assert_array_equal(encoder.encode_passages([text]), encoder.encode_passages([start]))
 
 
-@options(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@options(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(text=st.text(st.characters(codec=None), max_size=60), cut=st.integers(0, 60))
 def test_any_text_and_span_work(encoder: Encoder, text: str, cut: int) -> None:
     middle = min(cut, len(text))

@@ -35,7 +35,7 @@ def test_e5s1_reads_back_what_was_written(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.tensors[name], value, rtol=1e-6, err_msg=name)
 
 
-@options(deadline=None, max_examples=60)
+@options(max_examples=60)
 @given(cut=st.integers(0, len(E5S1) - 1))
 def test_a_cut_e5s1_file_is_refused(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.getbasetemp() / "cut.bin"
@@ -44,7 +44,7 @@ def test_a_cut_e5s1_file_is_refused(tmp_path_factory: pytest.TempPathFactory, cu
         read_e5s1(path)
 
 
-@options(deadline=None, max_examples=150)
+@options(max_examples=150)
 @given(place=st.integers(0, 3000), value=st.integers(0, 255))
 def test_a_changed_e5s1_header_is_refused_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, place: int, value: int

@@ -65,7 +65,7 @@ ZH_EN = st.text(
 )
 
 
-@options(deadline=None, max_examples=300)
+@options(max_examples=300)
 @given(text=ZH_EN)
 def test_chinese_and_english_are_cut_as_before(
     whole: Tokenizer, small: Tokenizer, kept: list[int], text: str

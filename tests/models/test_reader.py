@@ -125,7 +125,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 ODD = "ab 银行卡?ﬁ㈱½e\u0301\u200d\ufe0f🙂👨‍👩👍🏽ＡＢ１　\n\t～\u2581ﷺ각\ud800Мк\0.,-$5"
 
 
-@options(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@options(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.sampled_from(ODD), max_size=8), st.text(st.sampled_from(ODD), max_size=60))
 def test_offsets_are_those_of_the_passage(reader: Reader, question: str, passage: str) -> None:
     found = reader.read(question, [passage])[0]

@@ -153,7 +153,7 @@ def test_texts_together_equal_texts_alone(tagger: Tagger) -> None:
 
 ODD = "ab 银行卡?ﬁ㈱½e\u0301\u200d\ufe0f🙂👨‍👩👍🏽ＡＢ１　\n\t～\u2581ﷺ각\ud800Мк\0.,-$5"
 TEXTS = st.one_of(st.text(st.sampled_from(ODD), max_size=60), st.text(max_size=40))
-SLOWLY = options(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SLOWLY = options(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SLOWLY

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.errors import InvalidInputError
@@ -72,7 +72,6 @@ def test_changes_are_counted():
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_cleaning_twice_changes_nothing_more(text):
     clean = cleaner(html=False, mojibake=False)[0]  # one cleaning may uncover more of these
     once = clean.text(text)
@@ -91,7 +90,6 @@ def garble(text):
 @given(
     st.text(st.characters(min_codepoint=0x250, max_codepoint=0x2FFFF, exclude_categories=["Cs"]))
 )
-@settings(deadline=None)
 def test_mojibake_of_any_text_is_mended(text):
     """Text read as Windows-1252 by mistake comes back, character by character."""
     garbled = garble(text)
@@ -221,7 +219,6 @@ def test_tagged_text_keeps_its_offsets():
 
 
 @given(st.lists(st.text("ab中文1.,\"'() \u200b", min_size=1, max_size=4), min_size=1, max_size=12))
-@settings(deadline=None)
 def test_offsets_always_cover_their_tokens(tokens):
     text, spans = joined(tokens)
     assert [text[a:b] for a, b in spans] == tokens

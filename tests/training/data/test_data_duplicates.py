@@ -158,7 +158,7 @@ def test_different_texts_fold_apart(first, second):
 
 
 @given(st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_folding_keeps_something_of_any_text(text):
     assert bool(folded(text)) == bool(text.strip())
     assert folded(text) == folded(text + " ")

@@ -60,7 +60,6 @@ def test_several_labels_a_row_are_balanced():
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=80), st.integers(0, 5))
-@settings(deadline=None)
 def test_groups_never_part_and_no_row_is_lost(groups, seed):
     rows = [LabelledText(f"t{i}", ("ab"[i % 2],)) for i in range(len(groups))]
     found = split(rows, groups, seed=seed)
@@ -184,7 +183,7 @@ def test_a_question_may_be_asked_of_two_paragraphs_but_a_paragraph_never_twice()
 
 
 @given(st.integers(0, 30), st.integers(1, 40))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_split_by_components_never_leaks(seed, count):
     """What the split keeps together, the check never finds apart."""
     draw = random.Random(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from data_helpers import read_all, spec_of, write_jsonl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.bio import detect_scheme, to_bio
@@ -34,7 +34,6 @@ def encode(spans, scheme):
 
 @pytest.mark.parametrize("scheme", ["BIO", "IOB1", "BIOES"])
 @given(spans=SPANS)
-@settings(deadline=None)
 def test_every_scheme_becomes_the_same_bio(scheme, spans):
     tags, repairs = to_bio(encode(spans, scheme), scheme)
     assert tags == encode(spans, "BIO")
@@ -50,7 +49,6 @@ def test_bilou_is_read_as_bioes():
 @given(
     st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y", "E-X", "S-X", "E-Y"]), max_size=9)
 )
-@settings(deadline=None)
 def test_repaired_tags_mean_what_seqeval_reads(tags):
     entities = pytest.importorskip("seqeval.metrics.sequence_labeling").get_entities
     fixed, _ = to_bio(tags, "BIOES")
