@@ -150,18 +150,34 @@ def test_a_model_in_a_folder_by_another_name_of_its_labels(
     evaluate: Evaluate, served: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "a.csv"
-    file.write_text("text,label\ncard,bearish\nbank,bullish\n")
+    file.write_text("text,label\ncard,sad\nbank,glad\n")
     folder = served / "build" / "sentiment" / "int8"
-    words = ("classify", "--data", file, "--model", folder, "--map", "bearish=negative")
-    result = evaluate(*words, "--map", "bullish=positive")
+    words = ("classify", "--data", file, "--model", folder, "--map", "sad=negative")
+    result = evaluate(*words, "--map", "glad=positive")
     assert result["model"].startswith("tiny@")
     assert result["unknown_labels"] == {}
     half = evaluate(*words)
-    assert half["unknown_labels"] == {"bullish": 1}
+    assert half["unknown_labels"] == {"glad": 1}
+    (warning,) = half["warnings"]
+    assert "--map DATA=MODEL" in warning and "positive" in warning
     strange = evaluate(*words, "--map", "neutal=neutral", code=2)
-    assert "the data have no label 'neutal'; they have bearish, bullish" in strange["stderr"]
+    assert "the data have no label 'neutal'; they have glad, sad" in strange["stderr"]
     odd = evaluate(*words, "--map", "neutral", code=2)
     assert "renames nothing; write DATA=MODEL" in odd["stderr"]
+
+
+def test_usual_names_of_sentiments_are_understood(
+    evaluate: Evaluate, served: Path, tmp_path: Path
+) -> None:
+    folder = served / "build" / "sentiment" / "int8"
+    scored = []
+    for low, high in (("bearish", "bullish"), ("negative", "positive")):
+        file = tmp_path / f"{low}.csv"
+        file.write_text(f"text,label\ncard,{low}\nbank,{high}\nfee,neutral\n")
+        scored.append(evaluate("classify", "--data", file, "--model", folder))
+    assert scored[0]["unknown_labels"] == {}
+    assert scored[0]["metrics"] == scored[1]["metrics"]
+    assert "'bullish' is taken for the model's 'positive'" in str(scored[0]["warnings"])
 
 
 def test_the_task_may_be_left_out_where_only_one_is_in_use(

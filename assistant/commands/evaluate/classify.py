@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from assistant.settings import Settings
 
 CLASSIFIER_TASKS = ("intent", "sentiment", "topic", "risk", "classifier")
-OUT_OF_SCOPE_NAMES = ("oos", "out-of-scope", "out of scope", "oos_intent")
+USUAL_NAMES = {
+    **dict.fromkeys(("oos", "out-of-scope", "out of scope", "oos_intent"), "out_of_scope"),
+    "bearish": "negative",
+    "bullish": "positive",
+}
+"""What public sets call labels of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +180,9 @@ def relabelled(
 ) -> tuple[ClassifySet, list[str]]:
     """Return the rows with labels as the model names them, and what to tell about that.
 
-    ``renamed``: what the user says. Where the model knows ``out_of_scope`` and not the usual short
-    names of it, those mean it.
+    ``renamed``: what the user says. Where the model does not know a label but what it usually
+    means, it means that.
     """
-    from assistant.evaluation import OUT_OF_SCOPE
-
     there = {label for row in rows.rows for label in row.labels}
     strange = sorted(set(renamed) - there)
     if strange:
@@ -190,10 +193,11 @@ def relabelled(
     known = {*head.labels, head.reject_label}
     names = dict(renamed)
     notes = []
-    for label in sorted(there & set(OUT_OF_SCOPE_NAMES) - known - set(names)):
-        if OUT_OF_SCOPE in known:
-            names[label] = OUT_OF_SCOPE
-            notes.append(f"The data's {label!r} is taken for the model's {OUT_OF_SCOPE!r}.")
+    for label in sorted(there & set(USUAL_NAMES) - known - set(names)):
+        meant = USUAL_NAMES[label]
+        if meant in known:
+            names[label] = meant
+            notes.append(f"The data's {label!r} is taken for the model's {meant!r}.")
     if not names:
         return rows, notes
     changed = tuple(
@@ -228,7 +232,10 @@ def score(
         warnings.append("Rows carry several labels; this model gives one each.")
     if report.unknown_labels:
         named = ", ".join(f"{k} ({v:,})" for k, v in list(report.unknown_labels.items())[:10])
-        warnings.append(f"Labels that the model does not know, counted as wrong: {named}.")
+        warnings.append(
+            f"Labels that the model does not know, counted as wrong: {named}. Where it calls them "
+            f"otherwise, say so: --map DATA=MODEL; its labels: {', '.join(head.labels[:10])}."
+        )
     return Scored(report, wrong, warnings)
 
 
