@@ -22,7 +22,7 @@ from assistant.models.headed import HeadedModel
 from assistant.models.manifest import MANIFEST_FILE, ModelManifest, read_manifest
 from assistant.models.names import SHARED_TENANT
 from assistant.models.reader import Reader
-from assistant.models.registry import MODEL_FILE, verify
+from assistant.models.registry import MODEL_FILE, read_verified
 from assistant.models.reranker import Reranker
 from assistant.models.session import Choice, choose_device, cuda_problem, open_backend
 from assistant.models.shipped import ensure
@@ -211,9 +211,7 @@ def _open_version(
 def _open_folder(settings: Settings, folder: Path) -> HeadedModel:
     if not (folder / MANIFEST_FILE).is_file() and (folder / "int8").is_dir():
         folder = folder / "int8"
-    manifest = read_manifest(folder)
-    verify(folder, manifest)
-    return model_from(folder, manifest, settings)
+    return model_from(folder, read_verified(folder), settings)
 
 
 def _with_fallback(settings: Settings, choice: Choice, open_on: Callable[[Choice], T]) -> T:

@@ -31,9 +31,7 @@ class ModelRegistry:
         folder = self.folder(name, precision)
         if folder is None:
             raise ModelError(f"Encoder {name} ({precision}) is not built: run `assistant build`.")
-        manifest = read_manifest(folder)
-        verify(folder, manifest)
-        return folder, manifest
+        return folder, read_verified(folder)
 
     def folder(self, name: str, precision: str = "int8") -> Path | None:
         """Return the folder in use for ``name``, unverified; None when nothing is built."""
@@ -58,6 +56,25 @@ class ModelRegistry:
 
     def _pointer(self, name: str, precision: str) -> Path:
         return self.models_dir / name / f"{precision}.json"
+
+
+def read_verified(folder: Path) -> ModelManifest:
+    """Return the manifest in ``folder``, whose files are verified; ModelError if one is damaged."""
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    return manifest
+
+
+def read_build(folder: Path) -> ModelManifest:
+    """Return the manifest of an earlier build that one made now would equal.
+
+    Raises ModelError when it is damaged, or of a time when builds did not say where their words
+    are: it is to be built again.
+    """
+    manifest = read_verified(folder)
+    if manifest.precision == "int8" and manifest.words is None:
+        raise ModelError(f"{folder} does not say where its words are: run `assistant build`.")
+    return manifest
 
 
 def verify(folder: Path, manifest: ModelManifest) -> None:

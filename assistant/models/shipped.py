@@ -24,10 +24,10 @@ from assistant.models.build.sources import sha256_of
 from assistant.models.build.tuned import TUNED_FILE
 from assistant.models.choosing import serving_version
 from assistant.models.journal import sync_folder
-from assistant.models.manifest import FORMAT, read_manifest
+from assistant.models.manifest import FORMAT
 from assistant.models.names import TASKS
 from assistant.models.passport import PASSPORT_FILE, passport_from_json
-from assistant.models.registry import verify
+from assistant.models.registry import read_build
 from assistant.models.store import ModelStore
 from assistant.models.versions import Version
 from assistant.settings import Settings
@@ -150,14 +150,11 @@ def _key(model: ShippedModel) -> str:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether an earlier build is there and undamaged; a damaged one is taken away."""
+    """Whether an earlier build is there and can be used; one that cannot is taken away."""
     if not folder.is_dir():
         return False
     try:
-        manifest = read_manifest(folder / "int8")
-        verify(folder / "int8", manifest)
-        if manifest.words is None:
-            raise ModelError(f"{folder} does not say where its words are.")  # as builds once were
+        read_build(folder / "int8")
     except ModelError:
         shutil.rmtree(folder)
         return False

@@ -18,7 +18,7 @@ from assistant.errors import ModelError
 from assistant.models import loading, shared
 from assistant.models.classifier import Classifier
 from assistant.models.manifest import MANIFEST_FILE, StoredTensor, read_manifest
-from assistant.models.registry import MODEL_FILE
+from assistant.models.registry import MODEL_FILE, read_build, read_verified
 from assistant.settings import Settings
 
 TEXTS = ["lost card", "卡丢了", "what does it cost?"]
@@ -114,6 +114,14 @@ def test_words_that_are_elsewhere_are_refused(
     change_words(folder, **changes)
     with pytest.raises(ModelError, match=told):
         opened(folder, settings)
+
+
+def test_a_build_that_does_not_say_where_its_words_are_is_not_used_again(folder: Path) -> None:
+    assert read_build(folder) == read_verified(folder)
+    change_words(folder)
+    assert read_verified(folder).words is None
+    with pytest.raises(ModelError, match="does not say where its words are"):
+        read_build(folder)
 
 
 def test_a_manifest_brings_its_words_back(folder: Path) -> None:

@@ -16,8 +16,7 @@ from tokenizers import Tokenizer
 from assistant.errors import InvalidInputError
 from assistant.models.encoder import Encoder
 from assistant.models.loading import thread_count
-from assistant.models.manifest import read_manifest
-from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, verify
+from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, read_verified
 from assistant.models.session import open_backend
 from assistant.models.tokens import Tokenized
 from assistant.settings import Settings
@@ -121,8 +120,7 @@ def _served_before(job: Job) -> Mapping[str, float]:
 
 def served_encoder(folder: Path, settings: Settings) -> Encoder:
     """Open the encoder built in ``folder`` on the CPU, as it is served; ModelError if damaged."""
-    manifest = read_manifest(folder)
-    verify(folder, manifest)
+    manifest = read_verified(folder)
     threads = thread_count(settings)
     return Encoder(
         manifest,

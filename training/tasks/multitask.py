@@ -116,11 +116,9 @@ def evaluate(model: Path, rows: Sequence[Row], job: Job) -> Metrics:
     Metrics are named ``HEAD.METRIC``; ``mean`` is that of each head's main one (accuracy, F1).
     """
     from assistant.models.loading import model_from
-    from assistant.models.manifest import read_manifest
-    from assistant.models.registry import verify
+    from assistant.models.registry import read_verified
 
-    manifest = read_manifest(model)
-    verify(model, manifest)
+    manifest = read_verified(model)
     found: dict[str, Metric] = {}
     mains = []
     with closing(model_from(model, manifest, job.settings)) as served:

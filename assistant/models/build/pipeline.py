@@ -23,8 +23,8 @@ from assistant.models.build.sources import Source, locate, sha256_of
 from assistant.models.build.tokenizer import build_tokenizer, kept_pieces, trim
 from assistant.models.build.tuned import apply, read_tuned
 from assistant.models.build.weights import EncoderWeights
-from assistant.models.manifest import FORMAT, MANIFEST_FILE, ModelManifest, read_manifest
-from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, ModelRegistry, verify
+from assistant.models.manifest import FORMAT, MANIFEST_FILE, ModelManifest
+from assistant.models.registry import MODEL_FILE, TOKENIZER_FILE, ModelRegistry, read_build
 from assistant.models.session import CpuBackend, Tokens, cuda_problem, open_backend
 from assistant.settings import Settings
 from indexes.types import FloatArray
@@ -99,15 +99,10 @@ def _already_built(folder: Path) -> ModelManifest | None:
     if not folder.is_dir():
         return None
     try:
-        manifest = read_manifest(folder)
-        verify(folder, manifest)
-        if manifest.precision == "int8" and manifest.words is None:
-            raise ModelError(f"{folder} does not say where its words are.")  # as builds once were
+        return read_build(folder)
     except ModelError:
-        # Damaged since: a fresh build takes its place.
-        shutil.rmtree(folder)
+        shutil.rmtree(folder)  # a fresh build takes its place
         return None
-    return manifest
 
 
 def _build_in(
