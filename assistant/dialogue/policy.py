@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assistant.dialogue.compose import Draft, Tokenise, compose
@@ -114,22 +114,22 @@ class Policy:
         chunk = self._calibrations[parts].grounded.probability(by_text) if by_text else 0.0
         if before:
             new = self._new_words(found, before)
-            entry *= self._share_of_news(new, question, found.faqs[:1])
-            chunk *= self._share_of_news(new, question, found.chunks[:1])
+            entry *= self._news(new, question, next(iter(found.faqs), None))
+            chunk *= self._news(new, question, next(iter(found.chunks), None))
         return Assessment(entry, chunk, draft, self._thresholds[parts])
 
     def _new_words(self, found: Retrieved, before: str) -> dict[str, float]:
         known = self._tokenise(before)
         return {term: weight for term, weight in found.terms.items() if term not in known}
 
-    def _share_of_news(
-        self, new: Mapping[str, float], question: Understood, hits: Sequence[FaqHit | ChunkHit]
+    def _news(
+        self, new: Mapping[str, float], question: Understood, hit: FaqHit | ChunkHit | None
     ) -> float:
         """Return what the hit's probability counts by. Words of another language are not looked
         for: a hit in it holds none of them whatever it says."""
-        if not new or any(hit.language != question.language for hit in hits):
+        if not new or hit is None or hit.language != question.language:
             return 1.0
-        said = frozenset[str]().union(*(self._tokenise(_words(hit)) for hit in hits))
+        said = self._tokenise(_words(hit))
         return 1.0 if weighted_share(new, said) >= _NEW_SHARE else _UNSAID
 
     def _of_entry(self, question: Understood, found: Retrieved) -> float:
