@@ -71,11 +71,11 @@ def registered(job: Job) -> Iterator[Ancestor]:
         try:
             version = find_version(reference, job.settings)
         except NotFoundError:
-            # What ships was trained in a registry of its own, whose versions are not all here.
+            # What ships was trained in a registry of its own: its parent may not be here,
             job.reporter.stage(f"the rows of {reference} are not looked at: it is not here")
             return
         if version.ref in seen:
-            # Or its number names another one here.
+            # or its number may name another one here.
             return
         seen.add(version.ref)
         passport = version.passport()

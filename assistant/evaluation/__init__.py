@@ -13,6 +13,7 @@ from assistant.evaluation.bootstrap import (
 )
 from assistant.evaluation.classification import (
     OUT_OF_SCOPE,
+    USUAL_NAMES,
     ClassificationReport,
     accuracy,
     classification_report,
@@ -26,6 +27,7 @@ from assistant.evaluation.scores import RiskCoverage, best_threshold, reliabilit
 
 __all__ = [
     "OUT_OF_SCOPE",
+    "USUAL_NAMES",
     "ClassificationReport",
     "Comparison",
     "EntityReport",

@@ -30,6 +30,12 @@ from assistant.evaluation.scores import (
 )
 
 OUT_OF_SCOPE = "out_of_scope"
+USUAL_NAMES = {
+    **dict.fromkeys(("oos", "out-of-scope", "out of scope", "oos_intent"), OUT_OF_SCOPE),
+    "bearish": "negative",
+    "bullish": "positive",
+}
+"""What public sets call labels of ours."""
 TOP_CONFUSIONS = 20
 
 

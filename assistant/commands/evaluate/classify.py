@@ -37,12 +37,6 @@ if TYPE_CHECKING:
     from assistant.settings import Settings
 
 CLASSIFIER_TASKS = ("intent", "sentiment", "topic", "risk", "classifier")
-USUAL_NAMES = {
-    **dict.fromkeys(("oos", "out-of-scope", "out of scope", "oos_intent"), "out_of_scope"),
-    "bearish": "negative",
-    "bullish": "positive",
-}
-"""What public sets call labels of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +177,8 @@ def relabelled(
     ``renamed``: what the user says. Where the model does not know a label but what it usually
     means, it means that.
     """
+    from assistant.evaluation import USUAL_NAMES
+
     there = {label for row in rows.rows for label in row.labels}
     strange = sorted(set(renamed) - there)
     if strange:
